@@ -1,0 +1,1 @@
+"""Keeps private AWS connectivity compliant across an organisation."""

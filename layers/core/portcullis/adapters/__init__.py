@@ -1,0 +1,1 @@
+"""The world as AWS offers it: each module implements one port with boto3."""

@@ -1,0 +1,48 @@
+"""One place where botocore's errors become ours."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from portcullis.errors import Fault, ObservationError, TransientError, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFIG = Config(
+    connect_timeout=3,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    user_agent_extra="portcullis",
+)
+"""For every client: what three attempts do not mend, the queue does."""
+
+_SHOWN = 240
+
+
+def fault_of(error: ClientError | BotoCoreError) -> tuple[Fault, str]:
+    """Classify an error and describe it as ``Code: message``. A network error passes by itself."""
+    if isinstance(error, ClientError):
+        code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+        # An authorization failure carries kilobytes of encoded message that says nothing to a reader.
+        return classify(code, message), f"{code}: {message.split(' Encoded authorization')[0][:_SHOWN]}"
+    return Fault.TRANSIENT, f"{type(error).__name__}: {str(error)[:_SHOWN]}"
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise our errors for botocore's: TransientError, or ObservationError when waiting does not help.
+
+    Args:
+        doing: What is being done and where, as the beginning of a sentence ("reading VPCs of 1111...").
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        fault, text = fault_of(error)
+        kind = ObservationError if fault is Fault.TERMINAL else TransientError
+        raise kind(f"{doing}: {text}") from error

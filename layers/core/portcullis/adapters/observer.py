@@ -1,0 +1,224 @@
+"""Reads VPCs and instances in bulk: calls grow with pages, not with resources.
+
+Names and ids are asked for by filter, never by id parameter: one id that is gone would fail the whole call.
+Page sizes are the largest that the EC2 service model allows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from portcullis.adapters.accounts import Accounts, Role
+from portcullis.adapters.calls import translated
+from portcullis.model import Instance, InstanceProfile, RouteTable, Scope, Snapshot, Vpc, VpcEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+PERMISSIONS = (
+    "ec2:DescribeIamInstanceProfileAssociations",
+    "ec2:DescribeInstances",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeVpcEndpointServices",
+    "ec2:DescribeVpcEndpoints",
+    "ec2:DescribeVpcs",
+    "iam:GetInstanceProfile",
+    "iam:ListInstanceProfiles",
+)
+"""The IAM actions that this module uses, with the observer role."""
+
+_PAGE = 1000
+_ROUTE_TABLE_PAGE = 100
+_FILTER_VALUES = 200
+_FEW_PROFILES = 5
+_LIVING = ("pending", "running", "stopping", "stopped")
+
+
+class Ec2Observer:
+    """The Observer port over EC2 and IAM."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        # Which services a Region offers does not change within the life of a function.
+        self._gateway_services: dict[str, dict[str, str]] = {}
+
+    def observe(self, scope: Scope, default_profile: str) -> Snapshot:
+        """Read what the scope names. See ports.Observer."""
+        with translated(f"observing {scope.account_id} {scope.region}"):
+            ec2 = self._accounts.client("ec2", scope.account_id, scope.region, Role.OBSERVER)
+            vpcs = self._vpcs(ec2, scope) if scope.everything or scope.vpc_ids else {}
+            services = self._services(ec2, scope.region) if vpcs else {}
+            instances: dict[str, Instance] = {}
+            profile = None
+            if scope.everything or scope.instance_ids:
+                iam = self._accounts.client("iam", scope.account_id, scope.region, Role.OBSERVER)
+                instances = _instances(ec2, iam, scope)
+                if any(instance.profile is None for instance in instances.values()):
+                    profile = _profile(iam, default_profile)
+        return Snapshot(scope, vpcs, instances, services, profile)
+
+    def _vpcs(self, ec2: Any, scope: Scope) -> dict[str, Vpc]:
+        def read(operation: str, key: str, page: int = _PAGE) -> Iterator[dict[str, Any]]:
+            wanted = {} if scope.everything else {"vpc-id": scope.vpc_ids}
+            return _read(ec2.get_paginator(operation), key, wanted, PaginationConfig={"PageSize": page})
+
+        tables: dict[str, list[RouteTable]] = defaultdict(list)
+        for item in read("describe_route_tables", "RouteTables", _ROUTE_TABLE_PAGE):
+            tables[item["VpcId"]].append(_route_table(item))
+        endpoints: dict[str, list[VpcEndpoint]] = defaultdict(list)
+        for item in read("describe_vpc_endpoints", "VpcEndpoints"):
+            endpoints[item["VpcId"]].append(_endpoint(item))
+        return {
+            item["VpcId"]: Vpc(
+                vpc_id=item["VpcId"],
+                owner_id=item["OwnerId"],
+                is_default=item.get("IsDefault", False),
+                tags=_tags(item),
+                route_tables=tuple(tables[item["VpcId"]]),
+                endpoints=tuple(endpoints[item["VpcId"]]),
+            )
+            # The VPCs last: one that is deleted meanwhile is gone, not without route tables.
+            for item in read("describe_vpcs", "Vpcs")
+        }
+
+    def _services(self, ec2: Any, region: str) -> dict[str, str]:
+        """Ask for the names: they cannot be built from the Region's (China and others differ)."""
+        if region not in self._gateway_services:
+            paginator = ec2.get_paginator("describe_vpc_endpoint_services")
+            found = _read(paginator, "ServiceDetails", {"service-type": ["Gateway"]})
+            names = [item["ServiceName"] for item in found]
+            self._gateway_services[region] = {name.rsplit(".", 1)[-1]: name for name in names}
+        return self._gateway_services[region]
+
+
+def _read(
+    paginator: Any, key: str, wanted: Mapping[str, Collection[str]], **arguments: Any
+) -> Iterator[dict[str, Any]]:
+    """Read all pages: of everything, or of what one filter names, in as many calls as the filter's limit needs."""
+    filters: list[dict[str, Any]] = [
+        {"Filters": [{"Name": name, "Values": chunk}]}
+        for name, values in wanted.items()
+        for chunk in _chunks(sorted(values))
+    ]
+    for narrowed in filters if wanted else [{}]:
+        for answer in paginator.paginate(**narrowed, **arguments):
+            yield from answer[key]
+
+
+def _chunks(values: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(values), _FILTER_VALUES):
+        yield values[start : start + _FILTER_VALUES]
+
+
+def _tags(item: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in item.get("Tags", [])}
+
+
+def _route_table(item: dict[str, Any]) -> RouteTable:
+    """A subnet without an association of its own uses the main table."""
+    live = [
+        association
+        for association in item.get("Associations", [])
+        if association.get("AssociationState", {}).get("State", "associated") in ("associating", "associated")
+    ]
+    return RouteTable(
+        route_table_id=item["RouteTableId"],
+        is_main=any(association.get("Main") for association in live),
+        subnet_ids=tuple(sorted(a["SubnetId"] for a in live if a.get("SubnetId"))),
+        gateway_ids=tuple(sorted(a["GatewayId"] for a in live if a.get("GatewayId"))),
+    )
+
+
+def _endpoint(item: dict[str, Any]) -> VpcEndpoint:
+    """State strings differ in case between the service model and the wire."""
+    return VpcEndpoint(
+        endpoint_id=item["VpcEndpointId"],
+        vpc_id=item["VpcId"],
+        endpoint_type=item.get("VpcEndpointType", "Gateway"),
+        service_name=item["ServiceName"],
+        state=item.get("State", "").lower(),
+        route_table_ids=tuple(sorted(item.get("RouteTableIds", []))),
+        requester_managed=item.get("RequesterManaged", False),
+        tags=_tags(item),
+    )
+
+
+def _instances(ec2: Any, iam: Any, scope: Scope) -> dict[str, Instance]:
+    wanted = {} if scope.everything else {"instance-id": scope.instance_ids}
+    paging = {"PaginationConfig": {"PageSize": _PAGE}}
+    # An account may hide the instances of managed services from its listings; hidden is not gone.
+    reservations = _read(
+        ec2.get_paginator("describe_instances"), "Reservations", wanted, IncludeManagedResources=True, **paging
+    )
+    found = [
+        item for reservation in reservations for item in reservation["Instances"] if item["State"]["Name"] in _LIVING
+    ]
+    # Associations, not DescribeInstances, say what holds right after a profile was replaced.
+    associations = _read(
+        ec2.get_paginator("describe_iam_instance_profile_associations"),
+        "IamInstanceProfileAssociations",
+        wanted,
+        **paging,
+    )
+    associated = {
+        item["InstanceId"]: item["IamInstanceProfile"]["Arn"]
+        for item in associations
+        if item["State"] in ("associating", "associated")
+    }
+    arns = {
+        item["InstanceId"]: associated.get(item["InstanceId"]) or item.get("IamInstanceProfile", {}).get("Arn")
+        for item in found
+    }
+    profiles = _profiles(iam, {arn for arn in arns.values() if arn})
+    return {
+        item["InstanceId"]: Instance(
+            instance_id=item["InstanceId"],
+            state=item["State"]["Name"],
+            vpc_id=item.get("VpcId"),
+            profile=profiles[arn] if (arn := arns[item["InstanceId"]]) else None,
+            operator=_operator(item),
+            tags=_tags(item),
+        )
+        for item in found
+    }
+
+
+def _operator(item: dict[str, Any]) -> str | None:
+    operator = item.get("Operator", {})
+    return str(operator.get("Principal") or "an AWS service") if operator.get("Managed") else None
+
+
+def _profiles(iam: Any, arns: set[str]) -> dict[str, InstanceProfile]:
+    """Look profiles up: one call each while they are few, pages of all of them otherwise."""
+    if len(arns) <= _FEW_PROFILES:
+        return {arn: _profile(iam, _name(arn)) or _empty(arn) for arn in arns}
+    pages = iam.get_paginator("list_instance_profiles").paginate(PaginationConfig={"PageSize": _PAGE})
+    listed = {item["Arn"]: _parsed(item) for page in pages for item in page["InstanceProfiles"]}
+    return {arn: listed.get(arn) or _empty(arn) for arn in arns}
+
+
+def _profile(iam: Any, name: str) -> InstanceProfile | None:
+    try:
+        return _parsed(iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchEntity":
+            return None
+        raise
+
+
+def _parsed(item: dict[str, Any]) -> InstanceProfile:
+    roles = tuple(role["RoleName"] for role in item["Roles"])
+    return InstanceProfile(item["InstanceProfileName"], item["Arn"], roles)
+
+
+def _empty(arn: str) -> InstanceProfile:
+    """A profile that an instance still names, and that was deleted, gives no credentials either."""
+    return InstanceProfile(_name(arn), arn)
+
+
+def _name(arn: str) -> str:
+    """A profile's ARN may hold a path; its name is the last part."""
+    return arn.rsplit("/", 1)[-1]

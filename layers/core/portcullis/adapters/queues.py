@@ -1,0 +1,86 @@
+"""The work queue and the dead-letter queues, over SQS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from portcullis import work
+from portcullis.adapters.calls import translated
+from portcullis.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from portcullis.model import Target
+    from portcullis.ports import Clock
+
+_BATCH = 10
+_REASON = 1024
+
+
+class SqsWorkQueue:
+    """The WorkQueue port over a FIFO queue.
+
+    Args:
+        client: An SQS client of the hub, whose timeouts are much shorter than the queue's delay.
+        url: The queue.
+        delay: The queue's own delay in seconds, from which the deduplication window follows.
+        clock: The time.
+    """
+
+    def __init__(self, client: Any, url: str, delay: float, clock: Clock) -> None:
+        self._client = client
+        self._url = url
+        self._delay = delay
+        self._clock = clock
+
+    def send(self, targets: Collection[Target]) -> None:
+        """Enqueue targets. See ports.WorkQueue."""
+        ordered = list(targets)
+        for start in range(0, len(ordered), _BATCH):
+            entries = [
+                {
+                    "Id": str(index),
+                    "MessageBody": work.encode(target),
+                    "MessageGroupId": target.key,
+                    "MessageDeduplicationId": work.deduplication_id(target, self._clock.now(), self._delay),
+                }
+                for index, target in enumerate(ordered[start : start + _BATCH])
+            ]
+            with translated("sending to the work queue"):
+                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+            if failed := answer.get("Failed"):
+                raise TransientError(f"the work queue refused {len(failed)} messages: {failed[0].get('Code')}")
+
+    def postpone(self, receipt_handle: str, seconds: int) -> None:
+        """Keep a message invisible. See ports.WorkQueue."""
+        with translated("postponing a message"):
+            self._client.change_message_visibility(
+                QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
+            )
+
+
+class SqsDeadLetters:
+    """The DeadLetters port over the dead-letter queue of a queue.
+
+    Args:
+        client: An SQS client of the hub.
+        url: The dead-letter queue; FIFO when its name says so.
+    """
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def bury(self, body: str, reason: str) -> None:
+        """Keep a message for people. See ports.DeadLetters."""
+        ordering = {}
+        if self._url.endswith(".fifo"):
+            ordering = {"MessageGroupId": "buried"}
+        with translated("sending to the dead-letter queue"):
+            self._client.send_message(
+                QueueUrl=self._url,
+                MessageBody=body,
+                MessageAttributes={"reason": {"DataType": "String", "StringValue": reason[:_REASON] or "unknown"}},
+                **ordering,
+            )

@@ -1,0 +1,132 @@
+"""What the two functions do with a batch of SQS messages. Nothing that arrives is ever lost.
+
+A message is answered, delivered again, or put into the dead-letter queue with the reason beside it. The
+work queue's groups stay in order: all messages of a group are about one target and share its answer.
+Source: "Implementing partial batch responses" (Lambda developer guide).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from portcullis import work
+from portcullis.errors import TransientError, UnreadableEventError
+from portcullis.loop import Verdict, Work
+from portcullis.triggers import targets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portcullis.loop import Loop
+    from portcullis.model import Target
+    from portcullis.ports import DeadLetters, Journal, WorkQueue
+
+_FIRST_BACKOFF = 5
+_LONGEST_BACKOFF = 900
+
+Message = dict[str, Any]
+"""A record of a Lambda event from SQS: messageId, receiptHandle, body, attributes."""
+
+
+def backoff_seconds(receive_count: int) -> int:
+    """Return how long a message stays invisible after its n-th failure: 5 s, doubling, at most 15 minutes."""
+    return int(min(_FIRST_BACKOFF * 2 ** (receive_count - 1), _LONGEST_BACKOFF))
+
+
+class Intake:
+    """Turns EventBridge events into targets on the work queue."""
+
+    def __init__(self, queue: WorkQueue, dead_letters: DeadLetters, journal: Journal) -> None:
+        self._queue = queue
+        self._dead_letters = dead_letters
+        self._journal = journal
+
+    def handle(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """Enqueue the targets of every event in the batch.
+
+        Returns:
+            A partial batch response. All of the batch when the work queue cannot be reached; an event that
+            cannot be read goes to the dead-letter queue at once.
+        """
+        targets: set[Target] = set()
+        for message in messages:
+            try:
+                found = targets_of(_json(message["body"]))
+            except UnreadableEventError as error:
+                self._dead_letters.bury(message["body"], str(error))
+                self._journal.problem("buried", f"an event could not be read: {error}", message_id=message["messageId"])
+            else:
+                targets.update(found)
+        try:
+            self._queue.send(sorted(targets))
+        except TransientError as error:
+            self._journal.problem("retry", f"the work queue did not take {len(targets)} targets: {error}")
+            return _failures([message["messageId"] for message in messages])
+        for target in sorted(targets):
+            self._journal.step(
+                "queued", f"look at {target.kind} {target.resource_id or ''}".rstrip(), **_fields(target)
+            )
+        return _failures([])
+
+
+class Reconcile:
+    """Runs the loop on the targets of a batch."""
+
+    def __init__(self, loop: Loop, queue: WorkQueue, dead_letters: DeadLetters, journal: Journal) -> None:
+        self._loop = loop
+        self._queue = queue
+        self._dead_letters = dead_letters
+        self._journal = journal
+
+    def handle(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """Bring the targets of the batch to where the policy wants them.
+
+        Returns:
+            A partial batch response with the messages to deliver again; each is invisible for its backoff.
+        """
+        readable: dict[str, Target] = {}
+        for message in messages:
+            try:
+                readable[message["messageId"]] = work.decode(message["body"])
+            except UnreadableEventError as error:
+                self._bury(message, str(error), {})
+        answers = self._loop.run(Work(target, message_id) for message_id, target in readable.items())
+        again = []
+        for message in messages:
+            target = readable.get(message["messageId"])
+            if target is None:
+                continue
+            answer = answers[target]
+            if answer.verdict is Verdict.BURY:
+                self._bury(message, answer.reason, _fields(target))
+            elif answer.verdict is Verdict.RETRY:
+                seconds = backoff_seconds(int(message["attributes"]["ApproximateReceiveCount"]))
+                self._queue.postpone(message["receiptHandle"], seconds)
+                self._journal.problem("retry", f"{answer.reason}; again in {seconds} s", **_fields(target))
+                again.append(message["messageId"])
+        return _failures(again)
+
+    def _bury(self, message: Message, reason: str, fields: Mapping[str, object]) -> None:
+        self._dead_letters.bury(message["body"], reason)
+        self._journal.problem("buried", reason, message_id=message["messageId"], **fields)
+
+
+def _json(body: str) -> object:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise UnreadableEventError(f"the event is not JSON: {error}") from error
+
+
+def _fields(target: Target) -> dict[str, object]:
+    return {
+        "account_id": target.account_id,
+        "region": target.region,
+        "kind": str(target.kind),
+        "resource_id": target.resource_id,
+    }
+
+
+def _failures(message_ids: Sequence[str]) -> dict[str, Any]:
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}

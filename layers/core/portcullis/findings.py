@@ -1,0 +1,188 @@
+"""From decisions and outcomes to findings in the AWS Security Finding Format. Pure.
+
+A finding's id follows from the control and the resource's ARN, so the same trouble is always the same
+finding. Its life: FAILED when something is wrong, PASSED when it was wrong and is now right, ARCHIVED when
+the resource is gone, and back. What was never wrong has no finding. Workflow, notes and suppression belong to
+the analyst and are never sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from portcullis import asff
+from portcullis.errors import PortcullisError
+from portcullis.model import FindingRecord, Kind, Outcome, Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portcullis.plan import Decision
+
+_TYPES = ["Software and Configuration Checks/AWS Security Best Practices"]
+_RESOURCE_TYPES = {Kind.VPC: "AwsEc2Vpc", Kind.INSTANCE: "AwsEc2Instance"}
+_DOCS = "https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html"
+_ROLE_DOCS = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/iam-roles-for-amazon-ec2.html"
+
+REFRESH_AFTER = timedelta(days=7)
+"""Security Hub deletes a finding that is not updated for 90 days; an open one is filed again well before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a finding is filed: the account and Region of the resource."""
+
+    partition: str
+    account_id: str
+    region: str
+
+    def resource_arn(self, kind: Kind, resource_id: str) -> str:
+        """Return the ARN of a VPC or an instance."""
+        return f"arn:{self.partition}:ec2:{self.region}:{self.account_id}:{kind}/{resource_id}"
+
+    @property
+    def product_arn(self) -> str:
+        """Return the account's own product ARN, under which it may import findings."""
+        return f"arn:{self.partition}:securityhub:{self.region}:{self.account_id}:product/{self.account_id}/default"
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """A finding to import, and what to remember once Security Hub has taken it."""
+
+    decision: Decision
+    finding: dict[str, Any]
+    record: FindingRecord
+
+
+def finding_id(place: Place, control_id: str, kind: Kind, resource_id: str) -> str:
+    """Return the deterministic id of a finding."""
+    return f"portcullis/{control_id}/{place.resource_arn(kind, resource_id)}"
+
+
+def file_for(
+    place: Place, decision: Decision, outcomes: Sequence[Outcome], record: FindingRecord | None, now: datetime
+) -> Filing | None:
+    """Build the finding that a decision calls for, or None when nothing is new.
+
+    Args:
+        place: Where the resource is.
+        decision: What was decided; its evaluation is what was seen.
+        outcomes: How the decision's actions ended; empty before they are performed.
+        record: What is remembered of this finding, None when it was never filed.
+        now: The time of filing; UpdatedAt is this, or a millisecond after the last one if that is later.
+
+    Raises:
+        PortcullisError: When the finding would break a limit of the format: a bug, never filed silently.
+    """
+    status, record_state, text = _verdict(decision, outcomes)
+    if not _is_news(status, record_state, text, record, now):
+        return None
+    stamp = _timestamp(now)
+    if record is not None and stamp <= record.updated_at:
+        stamp = _timestamp(datetime.fromisoformat(record.updated_at) + timedelta(milliseconds=1))
+    created_at = record.created_at if record else stamp
+    finding = _finding(place, decision, (status, record_state, text), (created_at, stamp))
+    if found := asff.faults(finding):
+        raise PortcullisError(f"finding {finding['Id']} is not valid: {'; '.join(found)}")
+    filed = FindingRecord(
+        control_id=decision.control.id,
+        kind=decision.kind,
+        resource_id=decision.resource_id,
+        created_at=created_at,
+        updated_at=stamp,
+        status=status,
+        record_state=record_state,
+        digest=_digest(text),
+    )
+    return Filing(decision, finding, filed)
+
+
+def in_doubt(record: FindingRecord) -> FindingRecord:
+    """Return the record to keep while an import is under way: it may or may not have been taken."""
+    return replace(record, status=None, record_state=None, digest=None)
+
+
+def _verdict(decision: Decision, outcomes: Sequence[Outcome]) -> tuple[str, str, str]:
+    """Return compliance status, record state and description."""
+    evaluation = decision.evaluation
+    if evaluation is None:
+        return "NOT_AVAILABLE", "ARCHIVED", decision.note
+    if evaluation.status is Status.NOT_APPLICABLE:
+        return "NOT_AVAILABLE", "ARCHIVED", evaluation.reason
+    if evaluation.status is Status.PASSED:
+        return "PASSED", "ACTIVE", evaluation.reason
+    if outcomes and all(outcome.result is Result.APPLIED for outcome in outcomes):
+        done = " ".join(outcome.detail for outcome in outcomes)
+        return "PASSED", "ACTIVE", f"{done} Before: {evaluation.reason}"
+    if outcomes:
+        return "FAILED", "ACTIVE", f"{evaluation.reason} {' '.join(outcome.detail for outcome in outcomes)}"
+    return "FAILED", "ACTIVE", f"{evaluation.reason} {decision.note}"
+
+
+def _is_news(status: str, record_state: str, text: str, record: FindingRecord | None, now: datetime) -> bool:
+    if record is None:
+        return status == "FAILED"
+    if record.status is None:
+        return True
+    if (status, record_state) != (record.status, record.record_state):
+        # What is archived and was not found wrong again has nothing to say.
+        return not (record.record_state == "ARCHIVED" and status != "FAILED")
+    if status != "FAILED":
+        return False
+    return record.digest != _digest(text) or now - datetime.fromisoformat(record.updated_at) > REFRESH_AFTER
+
+
+def _finding(place: Place, decision: Decision, verdict: tuple[str, str, str], times: tuple[str, str]) -> dict[str, Any]:
+    status, record_state, text = verdict
+    control, evaluation = decision.control, decision.evaluation
+    remedy = evaluation.remedy if evaluation and status == "FAILED" and evaluation.remedy else "Nothing is left to do."
+    return {
+        "SchemaVersion": asff.SCHEMA_VERSION,
+        "Id": finding_id(place, control.id, decision.kind, decision.resource_id),
+        "ProductArn": place.product_arn,
+        "ProductName": "Portcullis",
+        "GeneratorId": f"portcullis/{control.id}",
+        "AwsAccountId": place.account_id,
+        "Region": place.region,
+        "CreatedAt": times[0],
+        "UpdatedAt": times[1],
+        "Title": f"{control.id} {control.title}",
+        "Description": _cut(text, asff.MAX_DESCRIPTION),
+        "Remediation": {
+            "Recommendation": {
+                "Text": _cut(remedy, asff.MAX_RECOMMENDATION),
+                "Url": _DOCS if decision.kind is Kind.VPC else _ROLE_DOCS,
+            }
+        },
+        "FindingProviderFields": {
+            "Severity": {"Label": control.severity if status == "FAILED" else "INFORMATIONAL"},
+            "Types": _TYPES,
+        },
+        "ProductFields": {"portcullis/ControlId": control.id},
+        "Resources": [
+            {
+                "Type": _RESOURCE_TYPES[decision.kind],
+                "Id": place.resource_arn(decision.kind, decision.resource_id),
+                "Partition": place.partition,
+                "Region": place.region,
+            }
+        ],
+        "Compliance": {"Status": status},
+        "RecordState": record_state,
+    }
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 4]} ..."
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

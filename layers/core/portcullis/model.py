@@ -1,0 +1,261 @@
+"""The words of Portcullis: targets, snapshots, evaluations, actions, outcomes.
+
+Everything here is a frozen value. Nothing here calls AWS, reads a clock or the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OWNERSHIP_TAG = "portcullis:managed"
+"""Published tag key. Everything that Portcullis creates carries it with the value ``true``."""
+
+CONTROL_TAG = "portcullis:control"
+"""Tag key that names the control for which Portcullis created something."""
+
+Tags = dict[str, str]
+
+
+class Kind(StrEnum):
+    """What a target names."""
+
+    VPC = "vpc"
+    INSTANCE = "instance"
+    ACCOUNT_REGION = "account-region"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """What to look at. Never what happened: the event that led here is gone."""
+
+    account_id: str
+    region: str
+    kind: Kind
+    resource_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Identity as text, used as the work queue's message group: equal targets never run at once."""
+        return f"{self.account_id}/{self.region}/{self.kind}/{self.resource_id or '*'}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """A route table, reduced to what decides whether it needs a gateway endpoint's route."""
+
+    route_table_id: str
+    is_main: bool = False
+    subnet_ids: tuple[str, ...] = ()
+    gateway_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VpcEndpoint:
+    """A VPC endpoint as DescribeVpcEndpoints lists it; ``state`` in lower case."""
+
+    endpoint_id: str
+    vpc_id: str
+    endpoint_type: str
+    service_name: str
+    state: str
+    route_table_ids: tuple[str, ...] = ()
+    requester_managed: bool = False
+    tags: Tags = field(default_factory=dict)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether Portcullis created it, by its published tag."""
+        return self.tags.get(OWNERSHIP_TAG) == "true" and not self.requester_managed
+
+
+@dataclass(frozen=True, slots=True)
+class Vpc:
+    """A VPC with its route tables and endpoints."""
+
+    vpc_id: str
+    owner_id: str
+    is_default: bool = False
+    tags: Tags = field(default_factory=dict)
+    route_tables: tuple[RouteTable, ...] = ()
+    endpoints: tuple[VpcEndpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceProfile:
+    """An instance profile; ``role_names`` is empty when it holds no role, or when it is gone."""
+
+    name: str
+    arn: str
+    role_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An EC2 instance that still exists (never one that is shutting down or terminated)."""
+
+    instance_id: str
+    state: str
+    vpc_id: str | None = None
+    profile: InstanceProfile | None = None
+    operator: str | None = None
+    tags: Tags = field(default_factory=dict)
+
+
+Resource = Vpc | Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What to observe in one account and Region: some VPCs and instances, or everything."""
+
+    account_id: str
+    region: str
+    vpc_ids: frozenset[str] = frozenset()
+    instance_ids: frozenset[str] = frozenset()
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was seen of a scope. A resource that the scope names and the snapshot lacks is gone.
+
+    ``gateway_services`` maps the short name (``s3``) to the service name in this Region.
+    ``default_profile`` is None when the account has no profile of the name that the policy gives.
+    """
+
+    scope: Scope
+    vpcs: Mapping[str, Vpc] = field(default_factory=dict)
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    gateway_services: Mapping[str, str] = field(default_factory=dict)
+    default_profile: InstanceProfile | None = None
+
+    def get(self, kind: Kind, resource_id: str) -> Resource | None:
+        """Return the resource, or None when it is gone."""
+        found: Mapping[str, Resource] = self.vpcs if kind is Kind.VPC else self.instances
+        return found.get(resource_id)
+
+    def resources(self, kind: Kind) -> Mapping[str, Resource]:
+        """Return all seen resources of one kind by id."""
+        return self.vpcs if kind is Kind.VPC else self.instances
+
+
+class Status(StrEnum):
+    """Verdict of a control on one resource."""
+
+    PASSED = "PASSED"
+    FAILED = "FAILED"
+    NOT_APPLICABLE = "NOT_APPLICABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateGatewayEndpoint:
+    """Create a gateway endpoint, tagged as ours, on the given route tables."""
+
+    control_id: str
+    vpc_id: str
+    service_name: str
+    route_table_ids: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say what will be done, as a phrase after 'will'."""
+        return f"create a {self.service_name} gateway endpoint on {', '.join(self.route_table_ids)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddRouteTables:
+    """Add route tables to a gateway endpoint that is ours."""
+
+    control_id: str
+    vpc_id: str
+    endpoint_id: str
+    service_name: str
+    route_table_ids: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say what will be done, as a phrase after 'will'."""
+        return f"add {', '.join(self.route_table_ids)} to {self.endpoint_id} ({self.service_name})"
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateInstanceProfile:
+    """Associate an instance profile with an instance that has none."""
+
+    control_id: str
+    instance_id: str
+    profile_name: str
+
+    def __str__(self) -> str:
+        """Say what will be done, as a phrase after 'will'."""
+        return f"associate the instance profile {self.profile_name} with {self.instance_id}"
+
+
+Action = CreateGatewayEndpoint | AddRouteTables | AssociateInstanceProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a control says about one resource.
+
+    ``reason`` is a sentence about what is wrong (or right), ``remedy`` one about what a person can do.
+    ``actions`` would make it right; empty when only a person can. ``wait`` says what has to happen
+    before the actions are possible (the instance is still pending, say).
+    """
+
+    control_id: str
+    kind: Kind
+    resource_id: str
+    status: Status
+    reason: str
+    remedy: str = ""
+    actions: tuple[Action, ...] = ()
+    wait: str | None = None
+
+
+class Result(StrEnum):
+    """How an action ended."""
+
+    APPLIED = "applied"
+    FAILED = "failed"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one action ended.
+
+    ``resource_id`` is what was made or changed (an endpoint or association id). ``detail`` is a sentence.
+    RETRY means: look again soon, the cause passes by itself or the world has changed meanwhile.
+    """
+
+    action: Action
+    result: Result
+    resource_id: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRecord:
+    """What Portcullis remembers of a finding that it files: the memory behind FAILED, PASSED, ARCHIVED.
+
+    Times are ISO 8601 in UTC with milliseconds. ``status``, ``record_state`` and ``digest`` (of the text
+    filed) are None while it is not known whether Security Hub has taken the last import.
+    """
+
+    control_id: str
+    kind: Kind
+    resource_id: str
+    created_at: str
+    updated_at: str
+    status: str | None = None
+    record_state: str | None = None
+    digest: str | None = None
+
+    @property
+    def key(self) -> tuple[Kind, str, str]:
+        """Identity within an account and Region."""
+        return (self.kind, self.resource_id, self.control_id)

@@ -1,0 +1,233 @@
+"""Which events concern Portcullis, and what to look at when one arrives. Pure.
+
+An EventBridge event becomes Targets: identities only, the event itself is discarded. EC2 writes its
+CloudTrail records in two JSON dialects (flat camelCase with ``items`` lists; ``<Action>Request`` and
+``<Action>Response`` wrappers with PascalCase requests and ``item`` or ``tag``/``content`` lists). The
+readers below accept either for every call, so a call that changes dialect changes nothing here.
+
+Account and Region come from the envelope only: ``detail`` is data that a caller can influence.
+Sources: "CloudTrail record contents" (CloudTrail user guide), "AWS service events delivered via CloudTrail"
+(EventBridge user guide) and published captures of each call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from portcullis.errors import UnreadableEventError, is_route_conflict
+from portcullis.model import Kind, Target
+
+API_CALL = "AWS API Call via CloudTrail"
+STATE_CHANGE = "EC2 Instance State-change Notification"
+EC2_SOURCE = "aws.ec2"
+EC2_EVENT_SOURCE = "ec2.amazonaws.com"
+
+_ACCOUNT_ID = re.compile(r"\d{12}")
+_REGION = re.compile(r"[a-z0-9-]+")
+# No wildcard may pass: these ids end in the filters of Describe calls, where `*` matches everything.
+_RESOURCE_ID = re.compile(r"[A-Za-z0-9-]+")
+
+
+class _Call:
+    """One EC2 API call out of a CloudTrail record, in either dialect."""
+
+    def __init__(self, name: str, detail: Mapping[str, Any]) -> None:
+        self.name = name
+        self.request = _unwrap(detail.get("requestParameters"), f"{name}Request")
+        self.response = _unwrap(detail.get("responseElements"), f"{name}Response")
+
+
+_Finder = Callable[[_Call], list[Any]]
+
+
+def _unwrap(node: Any, wrapper: str) -> Any:
+    return node[wrapper] if isinstance(node, Mapping) and wrapper in node else node
+
+
+def _get(node: Any, *path: str) -> Any:
+    """Follow a path of camelCase names; PascalCase keys match too. None where the path ends early."""
+    for name in path:
+        if not isinstance(node, Mapping):
+            return None
+        node = _content(node.get(name, node.get(name[0].upper() + name[1:])))
+    return node
+
+
+def _content(node: Any) -> Any:
+    return node["content"] if isinstance(node, Mapping) and node.keys() == {"tag", "content"} else node
+
+
+def _list(node: Any) -> list[Any]:
+    """Read a list in any of its spellings: ``items``, ``item`` (one or many), ``tag``/``content``, plain."""
+    if node is None or node == "":
+        return []
+    if isinstance(node, Mapping):
+        if "items" in node or "item" in node:
+            return _list(node.get("items", node.get("item")))
+        return [_content(node)] if node else []
+    return [_content(element) for element in node] if isinstance(node, list) else [node]
+
+
+def _nothing(_: _Call) -> list[Any]:
+    return []
+
+
+def _vpc_of(*path: str) -> _Finder:
+    """Find the VPC in the response under ``path``, else in the request."""
+
+    def find(call: _Call) -> list[Any]:
+        return [_get(call.response, *path, "vpcId") or _get(call.request, "vpcId")]
+
+    return find
+
+
+def _instances(call: _Call) -> list[Any]:
+    listed = _list(_get(call.response, "instancesSet")) or _list(_get(call.request, "instancesSet"))
+    return [_get(item, "instanceId") for item in listed]
+
+
+def _fleet_instances(call: _Call) -> list[Any]:
+    # Only a fleet of type `instant` answers with its instances; the others launch them by RunInstances.
+    sets = _list(_get(call.response, "fleetInstanceSet"))
+    return [instance_id for item in sets for instance_id in _list(_get(item, "instanceIds"))]
+
+
+def _profile_instance(call: _Call) -> list[Any]:
+    # Some captures of Replace show the instance id without the association around it.
+    return [
+        _get(call.response, "iamInstanceProfileAssociation", "instanceId")
+        or _get(call.response, "instanceId")
+        or _get(call.request, "instanceId")
+    ]
+
+
+_CALLS: dict[str, tuple[Kind, _Finder]] = {
+    "AssociateIamInstanceProfile": (Kind.INSTANCE, _profile_instance),
+    "AssociateRouteTable": (Kind.VPC, _nothing),
+    "CreateDefaultVpc": (Kind.VPC, _vpc_of("vpc")),
+    "CreateFleet": (Kind.INSTANCE, _fleet_instances),
+    "CreateRouteTable": (Kind.VPC, _vpc_of("routeTable")),
+    "CreateSubnet": (Kind.VPC, _vpc_of("subnet")),
+    "CreateVpc": (Kind.VPC, _vpc_of("vpc")),
+    "CreateVpcEndpoint": (Kind.VPC, _vpc_of("vpcEndpoint")),
+    "DeleteRouteTable": (Kind.VPC, _nothing),
+    "DeleteVpc": (Kind.VPC, _vpc_of()),
+    "DeleteVpcEndpoints": (Kind.VPC, _nothing),
+    "DisassociateIamInstanceProfile": (Kind.INSTANCE, _profile_instance),
+    "DisassociateRouteTable": (Kind.VPC, _nothing),
+    "ModifyVpcEndpoint": (Kind.VPC, _nothing),
+    "ReplaceIamInstanceProfileAssociation": (Kind.INSTANCE, _profile_instance),
+    "ReplaceRouteTableAssociation": (Kind.VPC, _nothing),
+    "RunInstances": (Kind.INSTANCE, _instances),
+    "StartInstances": (Kind.INSTANCE, _instances),
+    "TerminateInstances": (Kind.INSTANCE, _instances),
+}
+
+# Failed calls that concern us all the same: something that exists, perhaps ours, stood in the caller's way.
+_CONFLICT_CODES = ("Client.DependencyViolation", "Client.InvalidParameter", "Client.RouteAlreadyExists")
+_CONFLICT_CALLS = ("CreateVpcEndpoint", "DeleteVpc", "ModifyVpcEndpoint")
+
+CALL_NAMES = tuple(sorted(_CALLS))
+"""The EC2 calls that can make something non-compliant, compliant, or gone."""
+
+PATTERNS: dict[str, dict[str, Any]] = {
+    "changes": {
+        "source": [EC2_SOURCE],
+        "detail-type": [API_CALL],
+        "detail": {
+            "eventSource": [EC2_EVENT_SOURCE],
+            "eventName": list(CALL_NAMES),
+            "errorCode": [{"exists": False}],
+        },
+    },
+    "conflicts": {
+        "source": [EC2_SOURCE],
+        "detail-type": [API_CALL],
+        "detail": {
+            "eventSource": [EC2_EVENT_SOURCE],
+            "eventName": list(_CONFLICT_CALLS),
+            "errorCode": list(_CONFLICT_CODES),
+        },
+    },
+    "states": {"source": [EC2_SOURCE], "detail-type": [STATE_CHANGE]},
+}
+"""The EventBridge patterns of the rules that feed Portcullis. The templates hold these, word for word."""
+
+
+def targets_of(event: object) -> list[Target]:
+    """Tell what to look at because of an event.
+
+    Args:
+        event: A whole EventBridge event, as parsed from JSON.
+
+    Returns:
+        Distinct Targets, sorted; empty for an event that does not concern Portcullis. Where the event
+        names neither a VPC nor an instance (or its fields were truncated), the account and Region.
+
+    Raises:
+        UnreadableEventError: When this is not an EventBridge event, or an id in it is not an id.
+    """
+    envelope = _mapping(event, "the event")
+    source, detail_type = (_text(envelope, name) for name in ("source", "detail-type"))
+    account_id = _text(envelope, "account", _ACCOUNT_ID, "12 digits")
+    region = _text(envelope, "region", _REGION, "a Region name")
+    detail = _mapping(envelope.get("detail"), "detail")
+    if source != EC2_SOURCE:
+        return []
+    if detail_type == STATE_CHANGE:
+        instance_id = _id(_text(detail, "instance-id"), Kind.INSTANCE)
+        return [Target(account_id, region, Kind.INSTANCE, instance_id)]
+    if detail_type != API_CALL or _text(detail, "eventSource") != EC2_EVENT_SOURCE:
+        return []
+    name = _text(detail, "eventName")
+    if name not in _CALLS or not _concerns_us(name, detail):
+        return []
+    kind, find = _CALLS[name]
+    ids = {_id(found, kind) for found in find(_Call(name, detail)) if found}
+    if not ids:
+        return [Target(account_id, region, Kind.ACCOUNT_REGION)]
+    return sorted(Target(account_id, region, kind, resource_id) for resource_id in ids)
+
+
+def _concerns_us(name: str, detail: Mapping[str, Any]) -> bool:
+    """Tell whether the call changed something, or failed over something that may be ours."""
+    code, message = detail.get("errorCode"), str(detail.get("errorMessage", ""))
+    if str(_get(_Call(name, detail).request, "dryRun")).lower() == "true":
+        return False
+    if not code:
+        return True
+    if name not in _CONFLICT_CALLS or code not in _CONFLICT_CODES:
+        return False
+    bare = str(code).removeprefix("Client.")
+    return bare == "DependencyViolation" or is_route_conflict(bare, message)
+
+
+def _mapping(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UnreadableEventError(
+            f"{name} is {_shown(value)}, not a JSON object; pass a whole EventBridge event "
+            "(version, source, detail-type, account, region, detail)"
+        )
+    return value
+
+
+def _text(holder: Mapping[str, Any], name: str, shape: re.Pattern[str] | None = None, what: str = "text") -> str:
+    value = holder.get(name)
+    if not isinstance(value, str) or not value or (shape and not shape.fullmatch(value)):
+        raise UnreadableEventError(f"{name} is {_shown(value)}, expected {what}; pass a whole EventBridge event")
+    return value
+
+
+def _id(value: object, kind: Kind) -> str:
+    if not isinstance(value, str) or not _RESOURCE_ID.fullmatch(value):
+        raise UnreadableEventError(f"the {kind} id is {_shown(value)}, expected letters, digits and hyphens")
+    return value
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "missing"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line of a terminal, not a rule
