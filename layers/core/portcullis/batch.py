@@ -16,7 +16,7 @@ from portcullis.loop import Verdict, Work
 from portcullis.triggers import targets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from portcullis.loop import Loop
     from portcullis.model import Target
@@ -35,9 +35,12 @@ def backoff_seconds(receive_count: int) -> int:
 
 
 class Intake:
-    """Turns EventBridge events into targets on the work queue."""
+    """Turns EventBridge events into targets on the work queue, but for the events of Portcullis's own calls."""
 
-    def __init__(self, queue: WorkQueue, dead_letters: DeadLetters, journal: Journal) -> None:
+    def __init__(
+        self, queue: WorkQueue, dead_letters: DeadLetters, journal: Journal, own_role_names: Collection[str] = ()
+    ) -> None:
+        self._own_role_names = own_role_names
         self._queue = queue
         self._dead_letters = dead_letters
         self._journal = journal
@@ -52,7 +55,7 @@ class Intake:
         targets: set[Target] = set()
         for message in messages:
             try:
-                found = targets_of(_json(message["body"]))
+                found = targets_of(_json(message["body"]), self._own_role_names)
             except UnreadableEventError as error:
                 self._dead_letters.bury(message["body"], str(error))
                 self._journal.problem("buried", f"an event could not be read: {error}", message_id=message["messageId"])

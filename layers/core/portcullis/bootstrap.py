@@ -53,17 +53,20 @@ def metrics() -> Metrics:
 
 @cache
 def intake() -> Intake:
-    """Wire the intake function. Needs WORK_QUEUE_URL, QUEUE_DELAY_SECONDS and DEAD_LETTER_QUEUE_URL."""
+    """Wire the intake function.
+
+    Needs WORK_QUEUE_URL, QUEUE_DELAY_SECONDS, DEAD_LETTER_QUEUE_URL and REMEDIATOR_ROLE_NAME.
+    """
     sqs = boto3.client("sqs", config=_QUEUE_CONFIG)
-    return Intake(_work_queue(sqs), SqsDeadLetters(sqs, _env("DEAD_LETTER_QUEUE_URL")), _journal())
+    dead_letters = SqsDeadLetters(sqs, _env("DEAD_LETTER_QUEUE_URL"))
+    return Intake(_work_queue(sqs), dead_letters, _journal(), [_env("REMEDIATOR_ROLE_NAME")])
 
 
 @cache
 def reconcile() -> Reconcile:
     """Wire the reconcile function.
 
-    Needs what the intake function needs, and PARTITION, OBSERVER_ROLE_NAME, REMEDIATOR_ROLE_NAME,
-    TABLE_NAME and POLICY_PATH. An unusable policy fails here, before anything is read or changed.
+    Needs what the intake function needs, and PARTITION, OBSERVER_ROLE_NAME, TABLE_NAME and POLICY_PATH. An unusable policy fails here, before anything is read or changed.
     """
     session = boto3.Session()
     sqs = session.client("sqs", config=_QUEUE_CONFIG)

@@ -145,9 +145,9 @@ class Loop:
             self._note_evaluation(place, decision)
         answers = dict.fromkeys(work, _DONE)
         # The finding opens before anything is changed, so that a crash in between leaves it open.
-        answers |= self._file(place, [(decision, ()) for decision in decisions], records)
+        _merge(answers, self._file(place, [(decision, ()) for decision in decisions], records))
         acted = [(decision, self._act(place, decision, work)) for decision in decisions if decision.actions]
-        answers |= self._file(place, acted, records)
+        _merge(answers, self._file(place, acted, records))
         for decision, outcomes in acted:
             if again := [outcome.detail for outcome in outcomes if outcome.result is Result.RETRY]:
                 answers[_target(place, decision)] = Answer(Verdict.RETRY, " ".join(again))
@@ -208,7 +208,7 @@ class Loop:
                 reason = f"Security Hub refused {rejection.finding_id}: {rejection.code} {rejection.message}"
                 self._ports.journal.problem("refused", reason, **_fields(place, filing.decision))
                 verdict = Verdict.RETRY if rejection.transient else Verdict.BURY
-                refused[_target(place, filing.decision)] = Answer(verdict, reason)
+                _merge(refused, {_target(place, filing.decision): Answer(verdict, reason)})
         return refused
 
     def _note_evaluation(self, place: findings.Place, decision: Decision) -> None:
@@ -234,6 +234,12 @@ class Loop:
             compliance=status,
             record_state=state,
         )
+
+
+def _merge(answers: dict[Target, Answer], more: Mapping[Target, Answer]) -> None:
+    """Add answers. A retry outweighs a burial: what is buried is not tried again."""
+    retried = {target for target, answer in answers.items() if answer.verdict is Verdict.RETRY}
+    answers.update({target: answer for target, answer in more.items() if target not in retried})
 
 
 def _target(place: findings.Place, decision: Decision) -> Target:

@@ -1,4 +1,4 @@
-"""What the organisation wants: which controls, in which mode, with which parameters. Pure.
+"""What the organisation wants: which controls, in which mode, with which parameters. Pure, but for ``load``.
 
 The policy is written in YAML and checked by ``portcullis policy check`` (see ``policy_file``). The build
 turns it into JSON, which is what the functions load: they need neither a YAML parser nor a schema.

@@ -13,7 +13,7 @@ Sources: "CloudTrail record contents" (CloudTrail user guide), "AWS service even
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from portcullis.errors import UnreadableEventError, is_route_conflict
@@ -156,11 +156,13 @@ PATTERNS: dict[str, dict[str, Any]] = {
 """The EventBridge patterns of the rules that feed Portcullis. The templates hold these, word for word."""
 
 
-def targets_of(event: object) -> list[Target]:
+def targets_of(event: object, own_role_names: Collection[str] = ()) -> list[Target]:
     """Tell what to look at because of an event.
 
     Args:
         event: A whole EventBridge event, as parsed from JSON.
+        own_role_names: Names of the roles with which Portcullis itself makes changes. Their calls have no
+            Targets: what they did is known, and a reaction to ourselves could go on for ever.
 
     Returns:
         Distinct Targets, sorted; empty for an event that does not concern Portcullis. Where the event
@@ -182,7 +184,7 @@ def targets_of(event: object) -> list[Target]:
     if detail_type != API_CALL or _text(detail, "eventSource") != EC2_EVENT_SOURCE:
         return []
     name = _text(detail, "eventName")
-    if name not in _CALLS or not _concerns_us(name, detail):
+    if name not in _CALLS or not _concerns_us(name, detail) or _caller(detail) in own_role_names:
         return []
     kind, find = _CALLS[name]
     ids = {_id(found, kind) for found in find(_Call(name, detail)) if found}
@@ -202,6 +204,13 @@ def _concerns_us(name: str, detail: Mapping[str, Any]) -> bool:
         return False
     bare = str(code).removeprefix("Client.")
     return bare == "DependencyViolation" or is_route_conflict(bare, message)
+
+
+def _caller(detail: Mapping[str, Any]) -> str | None:
+    """Return the name of the role whose session made the call; None for other kinds of callers."""
+    issuer = _get(detail, "userIdentity", "sessionContext", "sessionIssuer")
+    name = _get(issuer, "userName") if _get(issuer, "type") == "Role" else None
+    return name if isinstance(name, str) else None
 
 
 def _mapping(value: object, name: str) -> Mapping[str, Any]:

@@ -16,6 +16,9 @@ from portcullis.adapters.calls import CONFIG, translated
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PERMISSIONS = ("sts:AssumeRole",)
+"""The IAM actions that this module uses, with the reconcile function's own role."""
+
 _RENEW_BEFORE = timedelta(minutes=5)
 _SESSION_SECONDS = 3600
 

@@ -22,14 +22,19 @@ CONFIG = Config(
 """For every client: what three attempts do not mend, the queue does."""
 
 _SHOWN = 240
+_SERVER = 500
 
 
 def fault_of(error: ClientError | BotoCoreError) -> tuple[Fault, str]:
     """Classify an error and describe it as ``Code: message``. A network error passes by itself."""
     if isinstance(error, ClientError):
         code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+        fault = classify(code, message)
+        # Where a server fails before it can name an error, botocore gives the status as the code ("503").
+        if fault is Fault.TERMINAL and error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER:
+            fault = Fault.TRANSIENT
         # An authorization failure carries kilobytes of encoded message that says nothing to a reader.
-        return classify(code, message), f"{code}: {message.split(' Encoded authorization')[0][:_SHOWN]}"
+        return fault, f"{code}: {message.split(' Encoded authorization')[0][:_SHOWN]}"
     return Fault.TRANSIENT, f"{type(error).__name__}: {str(error)[:_SHOWN]}"
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from portcullis.model import Target
     from portcullis.ports import Clock
 
+PERMISSIONS = ("sqs:ChangeMessageVisibility", "sqs:SendMessage")
+"""The IAM actions that this module uses, with the function's own role (only reconcile postpones)."""
+
 _BATCH = 10
 _REASON = 1024
 

@@ -1,0 +1,55 @@
+"""The demo ends as AWS would show, and its data tells what happened."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local import demo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any]]:
+    """Play the demo once; its exit status and its data."""
+    output: Path = tmp_path_factory.mktemp("demo") / "build" / "demo.json"
+    status = demo.run(output)
+    return status, json.loads(output.read_text(encoding="utf-8"))
+
+
+def test_every_scene_ends_as_aws_would_show(told: tuple[int, dict[str, Any]]) -> None:
+    """Exit status 0, no scene with a wrong outcome, no crash, nothing in a dead-letter queue."""
+    status, data = told
+    wrong = [check for scene in data["scenes"] for check in scene["checks"] if check["found"] != check["expected"]]
+    assert (status, data["ok"], wrong, data["dead_letters"]) == (0, True, [], [])
+    assert len(data["scenes"]) == len(demo.SCENES)
+
+
+def test_every_scene_is_told_as_data(told: tuple[int, dict[str, Any]]) -> None:
+    """Calls, targets, evaluations, findings and seconds are there for each scene, and none is empty."""
+    for scene in told[1]["scenes"]:
+        for part in ("calls", "targets", "evaluations", "findings"):
+            assert scene[part], f"{scene['title']} has no {part}"
+        assert scene["seconds"] > 0
+
+
+def test_actions_carry_the_ids_of_what_they_made(told: tuple[int, dict[str, Any]]) -> None:
+    """Every change that was made can be found in the account."""
+    made = [action["made"] for scene in told[1]["scenes"] for action in scene["actions"]]
+    assert made
+    assert all(name.startswith(("vpce-", "iip-assoc-")) for name in made)
+
+
+def test_a_wrong_outcome_makes_the_demo_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo cannot succeed by saying so: an expectation that AWS does not meet gives exit status 1."""
+
+    def disappointing(stage: demo.Stage) -> Any:
+        vpc_id = stage.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        return lambda: iter([("VPCE.1 finding", stage.finding("VPCE.1", vpc_id), "ARCHIVED")])
+
+    monkeypatch.setattr(demo, "SCENES", (demo.Scene("Wrong", "An expectation that does not hold.", disappointing),))
+    assert demo.run(tmp_path / "demo.json") == 1
