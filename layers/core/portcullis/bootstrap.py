@@ -66,7 +66,8 @@ def intake() -> Intake:
 def reconcile() -> Reconcile:
     """Wire the reconcile function.
 
-    Needs what the intake function needs, and PARTITION, OBSERVER_ROLE_NAME, TABLE_NAME and POLICY_PATH. An unusable policy fails here, before anything is read or changed.
+    Needs what the intake function needs, and PARTITION, OBSERVER_ROLE_NAME, TABLE_NAME and POLICY_PATH.
+    An unusable policy fails here, before anything is read or changed.
     """
     session = boto3.Session()
     sqs = session.client("sqs", config=_QUEUE_CONFIG)

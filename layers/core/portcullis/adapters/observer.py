@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import translated
+from portcullis.errors import TransientError
 from portcullis.model import Instance, InstanceProfile, RouteTable, Scope, Snapshot, Vpc, VpcEndpoint
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class Ec2Observer:
         endpoints: dict[str, list[VpcEndpoint]] = defaultdict(list)
         for item in read("describe_vpc_endpoints", "VpcEndpoints"):
             endpoints[item["VpcId"]].append(_endpoint(item))
-        return {
+        # The VPCs last: one that is deleted meanwhile is gone, not without route tables.
+        vpcs = {
             item["VpcId"]: Vpc(
                 vpc_id=item["VpcId"],
                 owner_id=item["OwnerId"],
@@ -80,9 +82,13 @@ class Ec2Observer:
                 route_tables=tuple(tables[item["VpcId"]]),
                 endpoints=tuple(endpoints[item["VpcId"]]),
             )
-            # The VPCs last: one that is deleted meanwhile is gone, not without route tables.
             for item in read("describe_vpcs", "Vpcs")
         }
+        for vpc in vpcs.values():
+            # Every VPC has a main table. One that seems to lack it is so new that the answers do not agree yet.
+            if vpc.owner_id == scope.account_id and not any(table.is_main for table in vpc.route_tables):
+                raise TransientError(f"{vpc.vpc_id} has no main route table yet")
+        return vpcs
 
     def _services(self, ec2: Any, region: str) -> dict[str, str]:
         """Ask for the names: they cannot be built from the Region's (China and others differ)."""

@@ -48,7 +48,7 @@ class Ec2Remediator:
         except (ClientError, BotoCoreError) as error:
             fault, text = fault_of(error)
             result = Result.FAILED if fault is Fault.TERMINAL else Result.RETRY
-            return Outcome(action, result, detail=f"AWS did not let Portcullis {action}: {text}.")
+            return Outcome(action, result, detail=f"AWS did not let Portcullis {action}: {text.rstrip('.')}.")
         except PortcullisError as error:
             result = Result.RETRY if isinstance(error, TransientError) else Result.FAILED
             return Outcome(action, result, detail=f"Portcullis could not {action}: {error}.")

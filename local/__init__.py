@@ -1,0 +1,1 @@
+"""The local organisation: Portcullis's real templates, deployed and running on one machine."""

@@ -1,0 +1,28 @@
+"""What the tests of the local organisation share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.organisation import LocalOrganisation
+from tests.local.example import write_checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A small checkout of its own for one test, to be changed at will."""
+    return write_checkout(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def organisation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalOrganisation]:
+    """One running organisation for a module, with the example deployed."""
+    folder = write_checkout(tmp_path_factory.mktemp("checkout"))
+    with LocalOrganisation(checkout=folder) as organisation:
+        yield organisation

@@ -1,0 +1,241 @@
+"""A small checkout for the tests: a hub template, member templates, two layers and two functions."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HUB = """
+AWSTemplateFormatVersion: "2010-09-09"
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  OrganizationId: {Type: String}
+  Delay: {Type: Number, Default: 0, MinValue: 0, MaxValue: 900}
+  Suffix: {Type: String, Default: ""}
+Conditions:
+  HasSuffix: !Not [!Equals [!Ref Suffix, ""]]
+Globals:
+  Function:
+    Runtime: python3.13
+    Handler: handler.handle
+    Timeout: 5
+    Layers: [!Ref CoreLayer, !Ref PolicyLayer]
+    Environment:
+      Variables:
+        POLICY_FILE: /opt/policy.json
+        GREETING: !Sub "hello from ${AWS::Region}"
+Resources:
+  Bus:
+    Type: AWS::Events::EventBus
+    Properties: {Name: example}
+  BusPolicy:
+    Type: AWS::Events::EventBusPolicy
+    Properties:
+      EventBusName: !Ref Bus
+      StatementId: Organisation
+      Statement:
+        Effect: Allow
+        Principal: "*"
+        Action: events:PutEvents
+        Resource: !GetAtt Bus.Arn
+        Condition: {StringEquals: {aws:PrincipalOrgID: !Ref OrganizationId}}
+  Rule:
+    Type: AWS::Events::Rule
+    Properties:
+      EventBusName: !Ref Bus
+      EventPattern:
+        source: [aws.ec2, example]
+      Targets:
+        - Id: intake
+          Arn: !GetAtt Intake.Arn
+  IntakeDeadLetters:
+    Type: AWS::SQS::Queue
+  Intake:
+    Type: AWS::SQS::Queue
+    Properties:
+      VisibilityTimeout: 1
+      SqsManagedSseEnabled: true
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt IntakeDeadLetters.Arn, maxReceiveCount: 2}
+  IntakePolicy:
+    Type: AWS::SQS::QueuePolicy
+    Properties:
+      Queues: [!Ref Intake]
+      PolicyDocument:
+        Version: 2012-10-17
+        Statement:
+          - Effect: Allow
+            Principal: {Service: events.amazonaws.com}
+            Action: sqs:SendMessage
+            Resource: !GetAtt Intake.Arn
+            Condition: {ArnEquals: {aws:SourceArn: !GetAtt Rule.Arn}}
+  Work:
+    Type: AWS::SQS::Queue
+    Properties:
+      FifoQueue: true
+      VisibilityTimeout: 1
+      DelaySeconds: !Ref Delay
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt WorkDeadLetters.Arn, maxReceiveCount: 2}
+  WorkDeadLetters:
+    Type: AWS::SQS::Queue
+    Properties: {FifoQueue: true}
+  CoreLayer:
+    Type: AWS::Serverless::LayerVersion
+    Metadata: {BuildMethod: makefile}
+    Properties: {ContentUri: layers/core, RetentionPolicy: Delete}
+  PolicyLayer:
+    Type: AWS::Serverless::LayerVersion
+    Metadata: {BuildMethod: makefile}
+    Properties: {ContentUri: layers/policy, RetentionPolicy: Delete}
+  Dispatch:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/dispatch
+      Environment:
+        Variables:
+          WORK_QUEUE_URL: !Ref Work
+      Policies:
+        - Version: 2012-10-17
+          Statement:
+            - {Effect: Allow, Action: sqs:SendMessage, Resource: !GetAtt Work.Arn}
+      Events:
+        Queue:
+          Type: SQS
+          Properties:
+            Queue: !GetAtt Intake.Arn
+            BatchSize: 5
+            FunctionResponseTypes: [ReportBatchItemFailures]
+  Perform:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/perform
+      Events:
+        Queue:
+          Type: SQS
+          Properties:
+            Queue: !GetAtt Work.Arn
+            BatchSize: 1
+            ScalingConfig: {MaximumConcurrency: 3}
+            FunctionResponseTypes: [ReportBatchItemFailures]
+Outputs:
+  BusArn: {Value: !GetAtt Bus.Arn}
+  OptionalName: {Condition: HasSuffix, Value: !Ref Suffix}
+"""
+
+MEMBER_ACCOUNT = """
+AWSTemplateFormatVersion: "2010-09-09"
+Parameters:
+  BusArn: {Type: String}
+Resources:
+  Forwarder:
+    Type: AWS::IAM::Role
+    Properties:
+      RoleName: example-forwarder
+      AssumeRolePolicyDocument:
+        Version: 2012-10-17
+        Statement:
+          - {Effect: Allow, Principal: {Service: events.amazonaws.com}, Action: sts:AssumeRole}
+      Policies:
+        - PolicyName: forward
+          PolicyDocument:
+            Version: 2012-10-17
+            Statement:
+              - {Effect: Allow, Action: events:PutEvents, Resource: !Ref BusArn}
+"""
+
+MEMBER_REGION = """
+AWSTemplateFormatVersion: "2010-09-09"
+Parameters:
+  BusArn: {Type: String}
+Resources:
+  Forward:
+    Type: AWS::Events::Rule
+    Properties:
+      EventPattern: {source: [aws.ec2], detail: {eventName: [CreateVpc]}}
+      Targets:
+        - Id: hub
+          Arn: !Ref BusArn
+          RoleArn: !Sub arn:${AWS::Partition}:iam::${AWS::AccountId}:role/example-forwarder
+"""
+
+DISPATCH = """
+import json, os
+import boto3
+import portcullis
+
+def handle(event, context):
+    failures = []
+    for record in event["Records"]:
+        body = json.loads(record["body"])
+        if body.get("detail", {}).get("poison"):
+            failures.append({"itemIdentifier": record["messageId"]})
+            continue
+        print(json.dumps({"level": "INFO", "step": "dispatch", "message": f"saw {body['detail-type']}"}))
+        boto3.client("sqs").send_message(
+            QueueUrl=os.environ["WORK_QUEUE_URL"], MessageBody=record["body"],
+            MessageGroupId=body["account"], MessageDeduplicationId=body["id"])
+    return {"batchItemFailures": failures}
+"""
+
+PERFORM = """
+import importlib, json, os, sys, time
+
+def handle(event, context):
+    for record in event.get("Records", []):
+        body = json.loads(record["body"])
+        print(json.dumps({"level": "INFO", "performed": body, "message": "performed", "record": record}))
+        time.sleep(body.get("seconds", 0))
+        if body.get("fails"):
+            return {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+        if "answer" in body:
+            return body["answer"]
+    do = event.get("do")
+    if do == "raise":
+        raise ValueError("no such thing")
+    if do == "exit":
+        os._exit(3)
+    if do == "sleep":
+        time.sleep(60)
+    if do == "unserialisable":
+        return {"a": object()}
+    if do == "import":
+        importlib.import_module(event["module"])
+    if do == "look":
+        return {
+            "pid": os.getpid(),
+            "cwd": os.getcwd(),
+            "environment": dict(os.environ),
+            "policy": json.load(open(os.environ["POLICY_FILE"])),
+            "remaining": context.get_remaining_time_in_millis(),
+            "arn": context.invoked_function_arn,
+            "request_id": context.aws_request_id,
+        }
+    if do == "print":
+        print("plain line")
+        print("to standard error", file=sys.stderr)
+        print("x" * 200_000)
+        print(json.dumps({"level": "WARNING", "message": "structured", "account_id": "111122223333"}))
+"""
+
+FILES = {
+    "template.yaml": HUB,
+    "infra/member-account.yaml": MEMBER_ACCOUNT,
+    "infra/member-region.yaml": MEMBER_REGION,
+    "functions/dispatch/handler.py": DISPATCH,
+    "functions/perform/handler.py": PERFORM,
+    "layers/core/portcullis/__init__.py": '"""Stands for the package."""\n',
+    "layers/core/requirements.txt": "aws-lambda-powertools==3.37.0 \\\n    --hash=sha256:0\ntyping-extensions==4\n",
+    "layers/policy/Makefile": "build-PolicyLayer:\n\tcp policy.json $(ARTIFACTS_DIR)/policy.json\n",
+    "layers/policy/policy.json": '{"version": 1}',
+}
+
+
+def write_checkout(folder: Path) -> Path:
+    """Write the example below `folder` and return it."""
+    for name, text in FILES.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(text), encoding="utf-8")
+    return folder

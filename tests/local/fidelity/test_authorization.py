@@ -1,0 +1,368 @@
+"""Trust policies for everybody, identity policies for the project's own roles."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from moto.iam.models import iam_backends
+
+from local.fidelity.authorization import AssumeRoleDeniedError, assume_role_as_service
+
+from .conftest import HUB, MEMBER, ORGANISATION_ID, OTHER, REGION, Aws, error_of
+
+S3 = f"com.amazonaws.{REGION}.s3"
+SESSION_ARN = f"arn:aws:sts::{MEMBER}:assumed-role/portcullis-remediator/session"
+
+
+def _allow(*actions: str, resource: Any = "*", **condition: Any) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": resource}
+    return {**statement, "Condition": condition} if condition else statement
+
+
+def _trust(principal: Any, **condition: Any) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    return {**statement, "Condition": condition} if condition else statement
+
+
+def _session(aws: Aws, service: str, *allow: dict[str, Any]) -> Any:
+    """Return a client in a session of a role of the project's that is allowed just this."""
+    role_arn = aws.role("portcullis-remediator", allow=list(allow))
+    return aws.as_role(service, role_arn)
+
+
+def _assume(client: Any, role_arn: str, **parameters: Any) -> Any:
+    return client.assume_role(RoleArn=role_arn, RoleSessionName="session", **parameters)
+
+
+# Trust
+
+
+def test_a_role_that_does_not_exist_cannot_be_assumed(aws: Aws) -> None:
+    """Moto hands out sessions of any ARN."""
+    missing = {"RoleArn": f"arn:aws:iam::{MEMBER}:role/missing", "RoleSessionName": "session"}
+    code, message = error_of(aws.client("sts").assume_role, **missing)
+    assert code == "AccessDenied"
+    assert "sts:AssumeRole on resource: arn:aws:iam::111122223333:role/missing" in message
+
+
+@pytest.mark.parametrize(
+    ("principal", "allowed"),
+    [
+        ({"AWS": f"arn:aws:iam::{HUB}:role/Hub"}, True),
+        ({"AWS": f"arn:aws:iam::{HUB}:root"}, True),
+        ({"AWS": "*"}, True),
+        ({"AWS": f"arn:aws:iam::{HUB}:role/Other"}, False),
+        ({"AWS": f"arn:aws:iam::{OTHER}:root"}, False),
+        ({"Service": "lambda.amazonaws.com"}, False),
+    ],
+)
+def test_the_trust_policy_must_name_the_caller(aws: Aws, principal: Any, *, allowed: bool) -> None:
+    """A role by its ARN, an account by its root, everybody by a star; moto does not look."""
+    target = aws.role("target", MEMBER, trust=_trust(principal))
+    hub = aws.as_role("sts", aws.role("Hub", HUB))
+    if allowed:
+        assert _assume(hub, target)["AssumedRoleUser"]["Arn"].endswith(":assumed-role/target/session")
+    else:
+        assert error_of(_assume, client=hub, role_arn=target)[0] == "AccessDenied"
+
+
+@pytest.mark.parametrize(
+    ("condition", "allowed"),
+    [
+        ({"StringEquals": {"aws:PrincipalOrgID": ORGANISATION_ID}}, True),
+        ({"StringEquals": {"aws:PrincipalOrgID": "o-another"}}, False),
+        ({"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{HUB}:role/Hub"}}, True),
+        ({"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{HUB}:role/portcullis-*"}}, False),
+        ({"StringLike": {"aws:PrincipalArn": "*:role/H*"}}, True),
+        ({"StringEquals": {"sts:ExternalId": "secret"}}, True),
+        ({"StringEquals": {"sts:ExternalId": "other"}}, False),
+    ],
+)
+def test_conditions_of_a_trust_policy_are_evaluated(aws: Aws, condition: Any, *, allowed: bool) -> None:
+    """Organisation, principal ARN and external id."""
+    target = aws.role("target", MEMBER, trust=_trust({"AWS": "*"}, **condition))
+    hub = aws.as_role("sts", aws.role("Hub", HUB))
+    if allowed:
+        _assume(hub, target, ExternalId="secret")
+    else:
+        denied = error_of(_assume, client=hub, role_arn=target, ExternalId="secret")
+        assert denied[0] == "AccessDenied"
+
+
+def test_an_account_outside_the_organisation_fails_its_condition(aws: Aws) -> None:
+    """Its calls carry no organisation id at all."""
+    condition = {"StringEquals": {"aws:PrincipalOrgID": ORGANISATION_ID}}
+    target = aws.role("target", MEMBER, trust=_trust({"AWS": "*"}, **condition))
+    stranger = aws.client("sts", "999999999999")
+    assert error_of(_assume, client=stranger, role_arn=target)[0] == "AccessDenied"
+
+
+def test_an_unknown_condition_in_a_trust_policy_is_an_error(aws: Aws) -> None:
+    """A pass would hide a mistake, a denial would blame the wrong thing."""
+    condition = {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    target = aws.role("target", MEMBER, trust=_trust({"AWS": "*"}, **condition))
+    code, message = error_of(_assume, client=aws.client("sts"), role_arn=target)
+    assert code == "UnsupportedPolicy"
+    assert "aws:MultiFactorAuthPresent" in message
+
+
+def test_an_enforced_role_needs_assume_role_in_its_own_policies(aws: Aws) -> None:
+    """Trust alone does not let the hub into a member; the resource is compared exactly."""
+    target, other = (aws.role(name, MEMBER) for name in ("target", "other"))
+    hub = aws.as_role("sts", aws.role("portcullis-hub", HUB, allow=_allow("sts:AssumeRole", resource=target)))
+    _assume(hub, target)
+    assert error_of(_assume, client=hub, role_arn=other)[0] == "AccessDenied"
+
+
+def test_a_service_assumes_a_role_that_trusts_it(aws: Aws) -> None:
+    """How the runtime gets a function's credentials."""
+    trust = _trust({"Service": "lambda.amazonaws.com"})
+    role_arn = aws.role("portcullis-function", trust=trust, allow=_allow("ec2:DescribeVpcs"))
+    keys = assume_role_as_service(role_arn, "function", service="lambda.amazonaws.com", region=REGION)
+    aws.client_with_keys("ec2", keys).describe_vpcs()
+    identity = aws.client_with_keys("sts", keys).get_caller_identity()
+    assert identity["Arn"] == f"arn:aws:sts::{MEMBER}:assumed-role/portcullis-function/function"
+    for wrong_arn, service in ((role_arn, "states.amazonaws.com"), (role_arn + "x", "lambda.amazonaws.com")):
+        with pytest.raises(AssumeRoleDeniedError):
+            assume_role_as_service(wrong_arn, "function", service=service, region=REGION)
+
+
+# Identity policies
+
+
+def test_other_sessions_may_do_everything(aws: Aws) -> None:
+    """People of the local organisation need no policies."""
+    aws.as_role("ec2", aws.role("OrganizationAccountAccessRole")).create_vpc(CidrBlock="10.0.0.0/16")
+
+
+def test_ec2_refuses_with_unauthorized_operation(aws: Aws) -> None:
+    """HTTP 403, and the message names principal and action; the call has no effect."""
+    ec2 = _session(aws, "ec2", _allow("ec2:Describe*"))
+    ec2.describe_vpcs()
+    with pytest.raises(ec2.exceptions.ClientError) as caught:
+        ec2.create_vpc(CidrBlock="10.0.0.0/16")
+    response = caught.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    assert response["Error"]["Code"] == "UnauthorizedOperation"
+    assert f"User: {SESSION_ARN} is not authorized to perform: ec2:CreateVpc" in response["Error"]["Message"]
+    assert len(ec2.describe_vpcs()["Vpcs"]) == 1
+
+
+def test_an_explicit_deny_wins(aws: Aws) -> None:
+    """Whatever else allows the action."""
+    deny = {"Effect": "Deny", "Action": "ec2:CreateVpc", "Resource": "*"}
+    ec2 = _session(aws, "ec2", _allow("*"), deny)
+    code, message = error_of(ec2.create_vpc, CidrBlock="10.0.0.0/16")
+    assert (code, "explicit deny" in message) == ("UnauthorizedOperation", True)
+
+
+def test_a_denied_call_is_recorded_and_reported(aws: Aws) -> None:
+    """CloudTrail writes Client.UnauthorizedOperation, and the hook sees the call."""
+    url = aws.watch({"source": ["aws.ec2"]})
+    ec2 = _session(aws, "ec2")
+    error_of(ec2.create_vpc, CidrBlock="10.0.0.0/16")
+    assert [event["detail"]["errorCode"] for event in aws.received(url)] == ["Client.UnauthorizedOperation"]
+    call = aws.calls[-1]
+    assert (call.action, call.error_code, call.principal_arn) == ("CreateVpc", "UnauthorizedOperation", SESSION_ARN)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "parameters", "code"),
+    [
+        ("dynamodb", "get_item", {"TableName": "t", "Key": {"k": {"S": "x"}}}, "AccessDeniedException"),
+        ("lambda", "invoke", {"FunctionName": "f"}, "AccessDeniedException"),
+        ("securityhub", "get_findings", {}, "AccessDeniedException"),
+        ("events", "put_events", {"Entries": [{"Source": "x"}]}, "AccessDeniedException"),
+        ("sqs", "list_queues", {}, "AccessDenied"),
+        ("iam", "list_roles", {}, "AccessDenied"),
+        ("organizations", "list_accounts", {}, "AccessDeniedException"),
+        ("stepfunctions", "list_state_machines", {}, "AccessDeniedException"),
+        ("s3", "list_buckets", {}, "AccessDenied"),
+    ],
+)
+def test_every_service_refuses_in_its_own_way(
+    aws: Aws, service: str, operation: str, parameters: dict[str, Any], code: str
+) -> None:
+    """S3 is refused outright, since its calls cannot be checked here."""
+    client = _session(aws, service, _allow("ec2:*"))
+    assert error_of(getattr(client, operation), **parameters)[0] == code
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_inline_and_attached_policies_count(aws: Aws, *, attached: bool) -> None:
+    """Customer managed policies by their default version."""
+    role_arn = aws.role("portcullis-remediator", allow=[])
+    document = json.dumps({"Version": "2012-10-17", "Statement": _allow("ec2:CreateVpc")})
+    iam = aws.client("iam")
+    if attached:
+        policy = iam.create_policy(PolicyName="p", PolicyDocument=document)["Policy"]["Arn"]
+        iam.attach_role_policy(RoleName="portcullis-remediator", PolicyArn=policy)
+    else:
+        iam.put_role_policy(RoleName="portcullis-remediator", PolicyName="p", PolicyDocument=document)
+    aws.as_role("ec2", role_arn).create_vpc(CidrBlock="10.0.0.0/16")
+
+
+def test_an_unknown_managed_policy_is_an_error_that_names_it(aws: Aws) -> None:
+    """Guessing what AWS's own policies allow would hide what is missing."""
+    arn = "arn:aws:iam::aws:policy/NobodyKnowsThis"
+    aws.role("portcullis-remediator")
+    wanted = {"RoleName": "portcullis-remediator", "PolicyArn": arn}
+    code, message = error_of(aws.client("iam").attach_role_policy, **wanted)
+    assert (code, arn in message) == ("NoSuchEntity", True)
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "action", "resource"),
+    [
+        (
+            "sqs",
+            ("send_message", {"QueueUrl": f"http://x/{MEMBER}/q", "MessageBody": "x"}),
+            "sqs:SendMessage",
+            f"arn:aws:sqs:{REGION}:{MEMBER}:q",
+        ),
+        (
+            "dynamodb",
+            ("get_item", {"TableName": "q", "Key": {"k": {"S": "x"}}}),
+            "dynamodb:GetItem",
+            f"arn:aws:dynamodb:{REGION}:{MEMBER}:table/q",
+        ),
+        (
+            "dynamodb",
+            ("transact_write_items", {"TransactItems": [{"Put": {"TableName": "q", "Item": {"k": {"S": "x"}}}}]}),
+            "dynamodb:PutItem",
+            f"arn:aws:dynamodb:{REGION}:{MEMBER}:table/q",
+        ),
+        ("lambda", ("invoke", {"FunctionName": "q"}), "lambda:InvokeFunction", f"arn:aws:lambda:*:{MEMBER}:function:q"),
+        ("iam", ("get_role", {"RoleName": "q"}), "iam:GetRole", f"arn:aws:iam::{MEMBER}:role/q"),
+        (
+            "iam",
+            ("get_instance_profile", {"InstanceProfileName": "q"}),
+            "iam:GetInstanceProfile",
+            f"arn:aws:iam::{MEMBER}:instance-profile/q",
+        ),
+        (
+            "events",
+            ("put_events", {"Entries": [{"Source": "x", "DetailType": "x", "Detail": "{}", "EventBusName": "q"}]}),
+            "events:PutEvents",
+            f"arn:aws:events:{REGION}:{MEMBER}:event-bus/q",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_resources_are_compared_where_the_request_names_them(
+    aws: Aws, service: str, call: tuple[str, dict[str, Any]], action: str, resource: str
+) -> None:
+    """Allowed on `q`, the call gets through to the service; allowed on another, it is refused."""
+    denied = ("AccessDenied", "AccessDeniedException")
+    operation, parameters = call
+    send = getattr(_session(aws, service, _allow(action, resource=resource)), operation)
+    # None of these resources exists, so the service answers with an error of its own.
+    assert error_of(send, **parameters)[0] not in denied
+    iam_backends[MEMBER]["aws"].get_role("portcullis-remediator").policies["inline"] = json.dumps(
+        {"Statement": _allow(action, resource=resource.removesuffix("q") + "other")}
+    )
+    assert error_of(send, **parameters)[0] in denied
+
+
+# Conditions of EC2 and dependent permissions
+
+OWNED = {"StringEquals": {"aws:RequestTag/Owner": "portcullis"}}
+TAGS = [{"ResourceType": "vpc-endpoint", "Tags": [{"Key": "Owner", "Value": "portcullis"}]}]
+ON_VPC = _allow("ec2:CreateVpcEndpoint", resource=["arn:aws:ec2:*:*:vpc/*", "arn:aws:ec2:*:*:route-table/*"])
+ENDPOINTS = "arn:aws:ec2:*:*:vpc-endpoint/*"
+
+
+@pytest.mark.parametrize(
+    ("on_endpoint", "allowed"),
+    [
+        ({}, True),
+        (OWNED, True),
+        ({"StringEquals": {"aws:RequestTag/Owner": "somebody"}}, False),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner"]}}, True),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Name"]}}, False),
+        ({"StringEquals": {"ec2:VpceServiceName": S3}}, True),
+        ({"StringLike": {"ec2:VpceServiceName": "com.amazonaws.*.dynamodb"}}, False),
+    ],
+)
+def test_conditions_on_creating_an_endpoint(aws: Aws, vpc_id: str, on_endpoint: Any, *, allowed: bool) -> None:
+    """Every resource must be allowed: VPC and tables, and the endpoint with its tags and service."""
+    tagging = _allow("ec2:CreateTags", resource=ENDPOINTS)
+    ec2 = _session(aws, "ec2", ON_VPC, _allow("ec2:CreateVpcEndpoint", resource=ENDPOINTS, **on_endpoint), tagging)
+    wanted = {"VpcId": vpc_id, "ServiceName": S3, "TagSpecifications": TAGS}
+    if allowed:
+        ec2.create_vpc_endpoint(**wanted)
+    else:
+        assert error_of(ec2.create_vpc_endpoint, **wanted)[0] == "UnauthorizedOperation"
+
+
+@pytest.mark.parametrize(
+    ("tagging", "allowed"),
+    [
+        ([], False),
+        ([_allow("ec2:CreateTags", StringEquals={"ec2:CreateAction": "CreateVpcEndpoint"})], True),
+        ([_allow("ec2:CreateTags", StringEquals={"ec2:CreateAction": "RunInstances"})], False),
+    ],
+)
+def test_tagging_on_creation_needs_create_tags(aws: Aws, vpc_id: str, tagging: list[Any], *, allowed: bool) -> None:
+    """A dependent permission; without tags it is not needed."""
+    ec2 = _session(aws, "ec2", _allow("ec2:CreateVpcEndpoint"), *tagging)
+    ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=S3)
+    wanted = {"VpcId": vpc_id, "ServiceName": S3, "TagSpecifications": TAGS}
+    if allowed:
+        ec2.create_vpc_endpoint(**wanted)
+    else:
+        assert "ec2:CreateTags" in error_of(ec2.create_vpc_endpoint, **wanted)[1]
+
+
+def test_only_own_endpoints_may_be_changed(aws: Aws, ec2: Any, vpc_id: str) -> None:
+    """aws:ResourceTag on ModifyVpcEndpoint, DeleteVpcEndpoints and CreateTags."""
+    own = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=S3, TagSpecifications=TAGS)["VpcEndpoint"]
+    other = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=S3)["VpcEndpoint"]
+    table = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
+    actions = ("ec2:ModifyVpcEndpoint", "ec2:DeleteVpcEndpoints", "ec2:CreateTags")
+    is_own = {"StringEquals": {"aws:ResourceTag/Owner": "portcullis"}}
+    on_tables = _allow("ec2:ModifyVpcEndpoint", resource="arn:aws:ec2:*:*:route-table/*")
+    session = _session(aws, "ec2", _allow(*actions, resource=ENDPOINTS, **is_own), on_tables)
+    tags = [{"Key": "Note", "Value": "x"}]
+    for endpoint, may in ((other["VpcEndpointId"], False), (own["VpcEndpointId"], True)):
+        for operation, parameters in (
+            (session.modify_vpc_endpoint, {"VpcEndpointId": endpoint, "AddRouteTableIds": [table]}),
+            (session.create_tags, {"Resources": [endpoint], "Tags": tags}),
+            (session.delete_vpc_endpoints, {"VpcEndpointIds": [endpoint]}),
+        ):
+            if may:
+                operation(**parameters)
+            else:
+                assert error_of(operation, **parameters)[0] == "UnauthorizedOperation"
+
+
+@pytest.mark.parametrize(
+    ("pass_role", "allowed"),
+    [
+        ([], False),
+        ([_allow("iam:PassRole", StringEquals={"iam:PassedToService": "ec2.amazonaws.com"})], True),
+        ([_allow("iam:PassRole", StringEquals={"iam:PassedToService": "lambda.amazonaws.com"})], False),
+        ([_allow("iam:PassRole", resource=f"arn:aws:iam::{MEMBER}:role/other")], False),
+    ],
+)
+def test_associating_a_profile_needs_pass_role(aws: Aws, pass_role: list[Any], *, allowed: bool) -> None:
+    """On the role in the profile, not on the profile."""
+    aws.role("app")
+    iam = aws.client("iam")
+    iam.create_instance_profile(InstanceProfileName="profile")
+    iam.add_role_to_instance_profile(InstanceProfileName="profile", RoleName="app")
+    ec2 = _session(aws, "ec2", _allow("ec2:AssociateIamInstanceProfile"), *pass_role)
+    wanted = {"InstanceId": "i-0a", "IamInstanceProfile": {"Name": "profile"}}
+    code, message = error_of(ec2.associate_iam_instance_profile, **wanted)
+    # There is no such instance: whoever gets so far was authorised.
+    assert code == ("InvalidInstanceID.NotFound" if allowed else "UnauthorizedOperation")
+    assert allowed or "iam:PassRole" in message
+
+
+def test_a_session_of_a_deleted_role_may_do_nothing(aws: Aws) -> None:
+    """Moto lets it go on."""
+    ec2 = _session(aws, "ec2", _allow("*"))
+    iam_backends[MEMBER]["aws"].roles.clear()
+    assert error_of(ec2.describe_vpcs)[0] == "AccessDenied"

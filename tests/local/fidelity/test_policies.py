@@ -1,0 +1,108 @@
+"""IAM's policy language: wildcards, conditions, principals, and what is not understood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from local.fidelity.policies import Request, UnsupportedPolicyError, decide, decide_for_principal
+
+ALLOW = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+CONTEXT = {"aws:requesttag/Owner": ["portcullis"], "aws:tagkeys": ["Owner", "Name"]}
+
+
+@pytest.mark.parametrize(
+    ("statements", "decision"),
+    [
+        ([], "not allowed"),
+        ([{"Effect": "Allow", "Action": "ec2:DescribeVpcs", "Resource": "*"}], "not allowed"),
+        ([{"Effect": "Allow", "Action": "ec2:createvpc*", "Resource": "*"}], "allowed"),
+        ([{"Effect": "Allow", "Action": ["s3:*", "ec2:*"], "Resource": "arn:*:vpc/vpc-??"}], "allowed"),
+        ([{"Effect": "Allow", "Action": "ec2:*", "Resource": "arn:aws:ec2:*:*:vpc/vpc-1"}], "not allowed"),
+        ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], "allowed"),
+        ([{"Effect": "Allow", "Action": "*", "NotResource": "arn:*:vpc/*"}], "not allowed"),
+        ([ALLOW, {"Effect": "Deny", "Action": "ec2:Create*", "Resource": "*"}], "denied"),
+        ([{"Effect": "Deny", "Action": "ec2:Delete*", "Resource": "*"}, ALLOW], "allowed"),
+    ],
+)
+def test_statements_are_weighed(statements: list[Any], decision: str) -> None:
+    """Nothing is allowed by default, an explicit Deny wins, actions ignore case."""
+    request = Request("ec2:CreateVpcEndpoint", "arn:aws:ec2:eu-west-1:111122223333:vpc/vpc-0a")
+    assert decide(statements, request) == decision
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ({"StringEquals": {"aws:RequestTag/Owner": "portcullis"}}, True),
+        ({"StringEquals": {"AWS:requesttag/Owner": ["x", "portcullis"]}}, True),
+        ({"StringEquals": {"aws:RequestTag/owner": "portcullis"}}, False),
+        ({"StringNotEquals": {"aws:RequestTag/Owner": "x"}}, True),
+        ({"StringNotEquals": {"aws:RequestTag/Absent": "x"}}, True),
+        ({"StringEquals": {"aws:RequestTag/Absent": "x"}}, False),
+        ({"StringEqualsIfExists": {"aws:RequestTag/Absent": "x"}}, True),
+        ({"StringLike": {"aws:RequestTag/Owner": "port*"}}, True),
+        ({"StringEqualsIgnoreCase": {"aws:RequestTag/Owner": "PORTCULLIS"}}, True),
+        ({"Null": {"aws:RequestTag/Absent": "true"}}, True),
+        ({"Null": {"aws:RequestTag/Owner": "true"}}, False),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner", "Name", "More"]}}, True),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner"]}}, False),
+        ({"ForAllValues:StringEquals": {"aws:SourceAccount": ["1"]}}, True),
+        ({"ForAnyValue:StringEquals": {"aws:TagKeys": ["Name"]}}, True),
+        ({"ForAnyValue:StringEquals": {"aws:TagKeys": ["Other"]}}, False),
+        ({"StringEquals": {"aws:RequestTag/Owner": "portcullis"}, "StringLike": {"aws:TagKeys": "N*"}}, False),
+    ],
+)
+def test_conditions_are_evaluated(condition: Any, *, holds: bool) -> None:
+    """Operators, quantifiers, absent keys."""
+    decision = decide([{**ALLOW, "Condition": condition}], Request("ec2:CreateTags", None, CONTEXT))
+    assert (decision == "allowed") is holds
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"StringEquals": {"aws:SourceVpce": "vpce-0a"}},
+        {"IpAddress": {"aws:PrincipalArn": "10.0.0.0/8"}},
+        {"ForNoValue:StringEquals": {"aws:TagKeys": "x"}},
+        # Unknown even though the other condition already decides.
+        {"StringEquals": {"aws:RequestTag/Owner": "x", "aws:MultiFactorAuthPresent": "true"}},
+    ],
+)
+def test_an_unknown_condition_is_an_error_not_a_pass(condition: Any) -> None:
+    """Neither for an Allow nor for a Deny may anything be concluded."""
+    with pytest.raises(UnsupportedPolicyError):
+        decide([{**ALLOW, "Condition": condition}], Request("ec2:CreateTags", None, CONTEXT))
+
+
+@pytest.mark.parametrize(
+    ("principal", "named"),
+    [
+        ("*", True),
+        ({"AWS": "*"}, True),
+        ({"AWS": "111122223333"}, True),
+        ({"AWS": "arn:aws:iam::111122223333:root"}, True),
+        ({"AWS": ["arn:aws:iam::222233334444:root", "arn:aws:iam::111122223333:role/Hub"]}, True),
+        ({"AWS": "arn:aws:iam::111122223333:role/Other"}, False),
+        ({"AWS": "arn:aws:iam::222233334444:root"}, False),
+        ({"Service": "lambda.amazonaws.com"}, False),
+    ],
+)
+def test_principals_are_compared(principal: Any, *, named: bool) -> None:
+    """By role ARN, by account, or everybody; wildcards inside an ARN do not count, as in AWS."""
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    arns = ["arn:aws:iam::111122223333:role/Hub"]
+    request = Request("sts:AssumeRole")
+    decision = decide_for_principal([statement], request, account_id="111122223333", arns=arns)
+    assert (decision == "allowed") is named
+
+
+def test_an_unknown_kind_of_principal_is_an_error() -> None:
+    """Federated principals and NotPrincipal are not evaluated here."""
+    for statement in (
+        {"Effect": "Allow", "Principal": {"Federated": "x"}, "Action": "*"},
+        {"Effect": "Deny", "NotPrincipal": {"AWS": "*"}, "Action": "*"},
+    ):
+        with pytest.raises(UnsupportedPolicyError):
+            decide_for_principal([statement], Request("sts:AssumeRole"), account_id="111122223333")

@@ -1,0 +1,51 @@
+"""Starting, stopping, starting again; and what is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.organisation import LocalOrganisation, PortTakenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that something listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_second_start_finds_an_empty_aws_and_nothing_of_the_first(checkout: Path) -> None:
+    """All processes and threads of the first are gone."""
+    threads = set(threading.enumerate())
+    pids = []
+    for _ in range(2):
+        with LocalOrganisation(checkout=checkout) as organisation:
+            ec2 = organisation.client("ec2", "111122223333")
+            assert [vpc["IsDefault"] for vpc in ec2.describe_vpcs()["Vpcs"]] == [True]
+            ec2.create_vpc(CidrBlock="10.0.0.0/16")
+            assert organisation.settled(20)
+            pids.append(organisation.invoke("Perform", {"do": "look"}).result["pid"])
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    left = {thread for thread in threading.enumerate() if not thread.daemon} - threads
+    assert left == set()
+    with pytest.raises(RuntimeError, match="not running; call start"):
+        organisation.client("ec2")
+
+
+def test_a_taken_port_is_refused(checkout: Path, taken_port: int) -> None:
+    """With the remedy; and nothing is left running."""
+    with pytest.raises(PortTakenError, match=rf"port {taken_port} is taken; choose another with PORT="):
+        LocalOrganisation(checkout=checkout, port=taken_port).start()

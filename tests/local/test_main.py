@@ -1,0 +1,103 @@
+"""`python -m local`: what a person types, sees, and gets when something is wrong."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from local.__main__ import main
+from local.organisation import PortTakenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that something listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_is_one_clear_line_and_status_2(taken_port: int) -> None:
+    """With the remedy."""
+    result = CliRunner().invoke(main, ["serve", "--port", str(taken_port)])
+    assert result.exit_code == 2
+    assert result.output == f"Error: port {taken_port} is taken; choose another with PORT=...\n"
+
+
+def test_demo_runs_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the output file, and its status is the command's."""
+    asked = []
+
+    def run(output: Path) -> int:
+        asked.append(output)
+        return 3
+
+    module = types.ModuleType("local.demo")
+    module.__dict__["run"] = run
+    monkeypatch.setitem(sys.modules, "local.demo", module)
+    result = CliRunner().invoke(main, ["demo", "--output", str(tmp_path / "demo.json")])
+    assert result.exit_code == 3
+    assert asked == [tmp_path / "demo.json"]
+
+
+def test_serve_says_what_to_type_and_ends_cleanly() -> None:
+    """The project's own template is deployed; Ctrl-C, and an impatient SIGTERM after it, end it with status 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "local", "serve", "--port", str(port)]
+    with subprocess.Popen(  # noqa: S603 - this very project
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        while "Ctrl-C" not in lines[-1] and lines[-1]:
+            lines.append(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        rest = process.stdout.read()
+        watchdog.cancel()
+    text = "".join(lines)
+    assert f"AWS_ENDPOINT_URL=http://localhost:{port}" in text, text + rest
+    assert "arn:aws:iam::111122223333:role/OrganizationAccountAccessRole" in text
+    assert rest.strip() == ""
+    assert process.returncode == 0
+
+
+def test_sigterm_alone_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both signals have the same handler."""
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr("local.__main__.LocalOrganisation", _Nothing)
+    assert CliRunner().invoke(main, ["serve"]).exit_code == 2
+    assert set(handlers) == {signal.SIGINT, signal.SIGTERM}
+    with pytest.raises(SystemExit) as ending:
+        handlers[signal.SIGTERM]()
+    assert ending.value.code == 0
+    assert set(handlers.values()) == {signal.SIG_IGN}
+
+
+class _Nothing:
+    """An organisation that cannot start."""
+
+    def __init__(self, **_: object) -> None:
+        raise PortTakenError("taken")
