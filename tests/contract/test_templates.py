@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from portcullis.batch import ATTEMPTS
 
 from tests.contract import templates
 
@@ -64,6 +65,11 @@ def test_the_work_queue_is_ordered_and_its_delay_is_the_one_the_code_reckons_wit
     assert work["FifoQueue"] is True
     assert work["DelaySeconds"] == GLOBALS["Environment"]["Variables"]["QUEUE_DELAY_SECONDS"]
     assert "ContentBasedDeduplication" not in work
+
+
+def test_the_function_gives_up_with_a_reason_before_the_queue_gives_up_without_one() -> None:
+    """A target that cannot be handled is a dead letter with its reason; redrive is left for crashes."""
+    assert QUEUES["WorkQueue"]["RedrivePolicy"]["maxReceiveCount"] == ATTEMPTS + 1
 
 
 def test_only_the_organisation_may_send_events() -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _FIRST_BACKOFF = 5
 _LONGEST_BACKOFF = 900
 
+ATTEMPTS = 8
+"""How often a target is tried, over about ten minutes. The queue itself gives up one later, without a reason."""
+
 Message = dict[str, Any]
 """A record of a Lambda event from SQS: messageId, receiptHandle, body, attributes."""
 
@@ -49,28 +52,30 @@ class Intake:
         """Enqueue the targets of every event in the batch.
 
         Returns:
-            A partial batch response. All of the batch when the work queue cannot be reached; an event that
-            cannot be read goes to the dead-letter queue at once.
+            A partial batch response. All readable events when the work queue cannot be reached; an event that
+            cannot be read goes to the dead-letter queue at once, and only once.
         """
         targets: set[Target] = set()
+        readable: list[str] = []
+        again: list[str] = []
         for message in messages:
             try:
                 found = targets_of(_json(message["body"]), self._own_role_names)
             except UnreadableEventError as error:
-                self._dead_letters.bury(message["body"], str(error))
-                self._journal.problem("buried", f"an event could not be read: {error}", message_id=message["messageId"])
+                again += _bury(self._dead_letters, self._journal, message, f"an event could not be read: {error}", {})
             else:
                 targets.update(found)
+                readable.append(message["messageId"])
         try:
             self._queue.send(sorted(targets))
         except TransientError as error:
             self._journal.problem("retry", f"the work queue did not take {len(targets)} targets: {error}")
-            return _failures([message["messageId"] for message in messages])
+            return _failures([*again, *readable])
         for target in sorted(targets):
             self._journal.step(
                 "queued", f"look at {target.kind} {target.resource_id or ''}".rstrip(), **_fields(target)
             )
-        return _failures([])
+        return _failures(again)
 
 
 class Reconcile:
@@ -89,36 +94,52 @@ class Reconcile:
             A partial batch response with the messages to deliver again; each is invisible for its backoff.
         """
         readable: dict[str, Target] = {}
+        again: list[str] = []
         for message in messages:
             try:
                 readable[message["messageId"]] = work.decode(message["body"])
             except UnreadableEventError as error:
-                self._bury(message, str(error), {})
+                again += _bury(self._dead_letters, self._journal, message, str(error), {})
         answers = self._loop.run(Work(target, message_id) for message_id, target in readable.items())
-        again = []
         for message in messages:
             target = readable.get(message["messageId"])
             if target is None:
                 continue
             answer = answers[target]
-            if answer.verdict is Verdict.BURY:
-                self._bury(message, answer.reason, _fields(target))
+            tries = int(message["attributes"]["ApproximateReceiveCount"])
+            if answer.verdict is Verdict.BURY or (answer.verdict is Verdict.RETRY and tries >= ATTEMPTS):
+                again += _bury(self._dead_letters, self._journal, message, answer.reason, _fields(target))
             elif answer.verdict is Verdict.RETRY:
-                seconds = backoff_seconds(int(message["attributes"]["ApproximateReceiveCount"]))
-                self._queue.postpone(message["receiptHandle"], seconds)
-                self._journal.problem("retry", f"{answer.reason}; again in {seconds} s", **_fields(target))
+                self._postpone(message, backoff_seconds(tries), answer.reason, _fields(target))
                 again.append(message["messageId"])
         return _failures(again)
 
-    def _bury(self, message: Message, reason: str, fields: Mapping[str, object]) -> None:
-        self._dead_letters.bury(message["body"], reason)
-        self._journal.problem("buried", reason, message_id=message["messageId"], **fields)
+    def _postpone(self, message: Message, seconds: int, reason: str, fields: Mapping[str, object]) -> None:
+        try:
+            self._queue.postpone(message["receiptHandle"], seconds)
+        except TransientError as error:
+            # It comes back all the same, when the queue's own visibility timeout ends.
+            reason = f"{reason}; {error}"
+        self._journal.problem("retry", f"{reason}; again in {seconds} s", **fields)
+
+
+def _bury(
+    dead_letters: DeadLetters, journal: Journal, message: Message, reason: str, fields: Mapping[str, object]
+) -> list[str]:
+    """Move a message to the dead letters; returns its id when that failed and it must be delivered again."""
+    try:
+        dead_letters.bury(message["body"], reason)
+    except TransientError as error:
+        journal.problem("retry", f"{reason}; {error}", message_id=message["messageId"], **fields)
+        return [message["messageId"]]
+    journal.problem("buried", reason, message_id=message["messageId"], **fields)
+    return []
 
 
 def _json(body: str) -> object:
     try:
         return json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableEventError(f"the event is not JSON: {error}") from error
 
 

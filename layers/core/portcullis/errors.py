@@ -27,13 +27,13 @@ class PolicyError(PortcullisError):
 
 
 class TransientError(PortcullisError):
-    """Something that passes by itself: the message goes back to the queue."""
+    """Something that may pass by itself: the message goes back to the queue, for some minutes."""
 
 
 class ObservationError(PortcullisError):
-    """The state could not be read, and waiting will not help: nothing is changed, nothing is filed.
+    """A member account refuses what is asked, and waiting will not help: nothing is changed, nothing is filed.
 
-    The message is redelivered and ends in the DLQ, where the alarm is.
+    The message goes to the DLQ with this error as its reason; an alarm watches the DLQ.
     """
 
 
@@ -52,6 +52,8 @@ _TRANSIENT = frozenset(
         "InternalServerError",
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
+        "ExpiredToken",
+        "ExpiredTokenException",
         "RequestExpired",
         "RequestLimitExceeded",
         "RequestThrottled",

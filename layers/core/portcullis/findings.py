@@ -79,6 +79,9 @@ def file_for(
         PortcullisError: When the finding would break a limit of the format: a bug, never filed silently.
     """
     status, record_state, text = _verdict(decision, outcomes)
+    if decision.actions and not outcomes and record and (record.status, record.record_state) == ("FAILED", "ACTIVE"):
+        # It is open already. How the change ends is news; that it is about to be tried again is not.
+        return None
     if not _is_news(status, record_state, text, record, now):
         return None
     stamp = _timestamp(now)

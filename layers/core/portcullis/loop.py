@@ -90,27 +90,21 @@ class Loop:
         answers: dict[Target, Answer] = {}
         for (account_id, region), group in causes.items():
             place = findings.Place(self._partition, account_id, region)
-            try:
-                answers |= self._look(place, group)
-            except (TransientError, ObservationError) as error:
-                verdict = Verdict.RETRY if isinstance(error, TransientError) else Verdict.BURY
-                answers |= dict.fromkeys(group, Answer(verdict, str(error)))
+            wide = {target: cause for target, cause in group.items() if target.kind is Kind.ACCOUNT_REGION}
+            narrow = {target: cause for target, cause in group.items() if target.kind is not Kind.ACCOUNT_REGION}
+            for part, look in ((narrow, self._reconcile), (wide, self._expand)):
+                try:
+                    answers |= look(place, part) if part else {}
+                except (TransientError, ObservationError) as error:
+                    verdict = Verdict.RETRY if isinstance(error, TransientError) else Verdict.BURY
+                    answers |= dict.fromkeys(part, Answer(verdict, str(error)))
         return answers
-
-    def _look(self, place: findings.Place, group: Mapping[Target, str]) -> dict[Target, Answer]:
-        answers: dict[Target, Answer] = {}
-        for target in group:
-            if target.kind is Kind.ACCOUNT_REGION:
-                self._expand(place)
-                answers[target] = _DONE
-        narrow = {target: cause for target, cause in group.items() if target.kind is not Kind.ACCOUNT_REGION}
-        return answers | self._reconcile(place, narrow) if narrow else answers
 
     def _observe(self, scope: Scope) -> Snapshot:
         profile = self._policy.parameter(ROLE_1.id, "default_profile", DEFAULT_PROFILE)
         return self._ports.observer.observe(scope, profile)
 
-    def _expand(self, place: findings.Place) -> None:
+    def _expand(self, place: findings.Place, wide: Mapping[Target, str]) -> dict[Target, Answer]:
         """Look at a whole account and Region, and enqueue what needs something done or filed."""
         snapshot = self._observe(Scope(place.account_id, place.region, everything=True))
         records = {record.key: record for record in self._ports.store.open_records(place.account_id, place.region)}
@@ -133,6 +127,7 @@ class Loop:
             region=place.region,
             resource_ids=sorted(str(target.resource_id) for target in needing),
         )
+        return dict.fromkeys(wide, _DONE)
 
     def _reconcile(self, place: findings.Place, work: Mapping[Target, str]) -> dict[Target, Answer]:
         ids = {kind: frozenset(str(t.resource_id) for t in work if t.kind is kind) for kind in Kind}
@@ -144,9 +139,14 @@ class Loop:
         for decision in decisions:
             self._note_evaluation(place, decision)
         answers = dict.fromkeys(work, _DONE)
-        # The finding opens before anything is changed, so that a crash in between leaves it open.
+        # The finding opens before anything is changed, so that a crash in between leaves it open; where
+        # Security Hub did not take it, nothing is changed.
         _merge(answers, self._file(place, [(decision, ()) for decision in decisions], records))
-        acted = [(decision, self._act(place, decision, work)) for decision in decisions if decision.actions]
+        acted = [
+            (decision, self._act(place, decision, work))
+            for decision in decisions
+            if decision.actions and records[_record_key(decision)].status == "FAILED"
+        ]
         _merge(answers, self._file(place, acted, records))
         for decision, outcomes in acted:
             if again := [outcome.detail for outcome in outcomes if outcome.result is Result.RETRY]:

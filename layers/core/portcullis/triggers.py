@@ -24,7 +24,7 @@ STATE_CHANGE = "EC2 Instance State-change Notification"
 EC2_SOURCE = "aws.ec2"
 EC2_EVENT_SOURCE = "ec2.amazonaws.com"
 
-_ACCOUNT_ID = re.compile(r"\d{12}")
+_ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9-]+")
 # No wildcard may pass: these ids end in the filters of Describe calls, where `*` matches everything.
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9-]+")
@@ -61,11 +61,11 @@ def _content(node: Any) -> Any:
 
 def _list(node: Any) -> list[Any]:
     """Read a list in any of its spellings: ``items``, ``item`` (one or many), ``tag``/``content``, plain."""
+    while isinstance(node, Mapping) and ("items" in node or "item" in node):
+        node = node.get("items", node.get("item"))
     if node is None or node == "":
         return []
     if isinstance(node, Mapping):
-        if "items" in node or "item" in node:
-            return _list(node.get("items", node.get("item")))
         return [_content(node)] if node else []
     return [_content(element) for element in node] if isinstance(node, list) else [node]
 

@@ -61,9 +61,9 @@ def decode(body: str) -> Target:
         kind = Kind(data["kind"])
         fields = (data["account_id"], data["region"], data["resource_id"] or "")
         if data["version"] != _VERSION or not all(isinstance(field, str) for field in fields):
-            raise ValueError(f"version {data['version']}")  # noqa: TRY301 - one answer for every way to be wrong
+            raise ValueError(f"version {data['version']!r}")  # noqa: TRY301 - one answer for every way to be wrong
         if (kind is Kind.ACCOUNT_REGION) == bool(data["resource_id"]):
             raise ValueError("the kind and the resource id do not agree")  # noqa: TRY301 - as above
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableEventError(f"not a target of version {_VERSION}: {error}") from error
     return Target(data["account_id"], data["region"], kind, data["resource_id"])

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from portcullis.adapters.calls import CONFIG, translated
+from portcullis.errors import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +52,7 @@ class Accounts:
         """Return a client of a service in an account and Region, with the credentials of a role there.
 
         Raises:
-            TransientError: STS did not answer.
-            ObservationError: The role is missing in that account, or does not trust this function.
+            TransientError: STS did not answer, or refused: in a new account the role may be on its way.
         """
         credentials = self._assume(account_id, role)
         key = (service, account_id, region, role)
@@ -73,7 +73,7 @@ class Accounts:
         held: Any = self._credentials.get((account_id, role))
         if held is None or held["Expiration"] - datetime.now(UTC) < _RENEW_BEFORE:
             arn = f"arn:{self._partition}:iam::{account_id}:role/{self._role_names[role]}"
-            with translated(f"assuming {arn}"):
+            with translated(f"assuming {arn}", TransientError):
                 held = self._sts.assume_role(
                     RoleArn=arn, RoleSessionName=f"portcullis-{role.value}", DurationSeconds=_SESSION_SECONDS
                 )["Credentials"]

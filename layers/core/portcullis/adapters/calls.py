@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's name
 
-from portcullis.errors import Fault, ObservationError, TransientError, classify
+from portcullis.errors import Fault, ObservationError, PortcullisError, TransientError, classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,12 +21,15 @@ CONFIG = Config(
 )
 """For every client: what three attempts do not mend, the queue does."""
 
+AWS_ERRORS = (ClientError, ConnectionError, HTTPClientError)
+"""What AWS or the way to it may raise. Anything else of botocore's is a bug of ours, and fails loudly."""
+
 _SHOWN = 240
 _SERVER = 500
 
 
-def fault_of(error: ClientError | BotoCoreError) -> tuple[Fault, str]:
-    """Classify an error and describe it as ``Code: message``. A network error passes by itself."""
+def fault_of(error: Exception) -> tuple[Fault, str]:
+    """Classify one of AWS_ERRORS and describe it as ``Code: message``. A network error passes by itself."""
     if isinstance(error, ClientError):
         code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
         fault = classify(code, message)
@@ -39,15 +42,17 @@ def fault_of(error: ClientError | BotoCoreError) -> tuple[Fault, str]:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Raise our errors for botocore's: TransientError, or ObservationError when waiting does not help.
+def translated(doing: str, terminal: type[PortcullisError] = ObservationError) -> Iterator[None]:
+    """Raise our errors for botocore's.
 
     Args:
         doing: What is being done and where, as the beginning of a sentence ("reading VPCs of 1111...").
+        terminal: What to raise when waiting does not help. TransientError for what is not the message's
+            fault: a refusal by the hub's own table, say, must not send every target to the dead letters.
     """
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except AWS_ERRORS as error:
         fault, text = fault_of(error)
-        kind = ObservationError if fault is Fault.TERMINAL else TransientError
+        kind = terminal if fault is Fault.TERMINAL else TransientError
         raise kind(f"{doing}: {text}") from error

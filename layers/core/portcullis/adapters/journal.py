@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
 
+_CALLER = 3  # frames up, past the logger and this class, so that the log names who took the step
+
+
 class PowertoolsJournal:
     """The Journal port: a log line per step, and a metric that counts the steps of each name.
 
@@ -24,10 +27,10 @@ class PowertoolsJournal:
 
     def step(self, step: str, message: str, /, **fields: object) -> None:
         """Record a step. See ports.Journal."""
-        self._logger.info(message, extra={"step": step, **fields})
+        self._logger.info(message, extra={"step": step, **fields}, stacklevel=_CALLER)
         self._metrics.add_metric(name=step.capitalize(), unit=MetricUnit.Count, value=1)
 
     def problem(self, step: str, message: str, /, **fields: object) -> None:
         """Record a problem. See ports.Journal."""
-        self._logger.warning(message, extra={"step": step, **fields})
+        self._logger.warning(message, extra={"step": step, **fields}, stacklevel=_CALLER)
         self._metrics.add_metric(name=f"Problem{step.capitalize()}", unit=MetricUnit.Count, value=1)

@@ -96,6 +96,9 @@ class Ec2Observer:
             paginator = ec2.get_paginator("describe_vpc_endpoint_services")
             found = _read(paginator, "ServiceDetails", {"service-type": ["Gateway"]})
             names = [item["ServiceName"] for item in found]
+            if not names:
+                # Every Region has some; believing this would archive every open finding.
+                raise TransientError(f"{region} lists no gateway endpoint services")
             self._gateway_services[region] = {name.rsplit(".", 1)[-1]: name for name in names}
         return self._gateway_services[region]
 
@@ -155,10 +158,11 @@ def _endpoint(item: dict[str, Any]) -> VpcEndpoint:
 def _instances(ec2: Any, iam: Any, scope: Scope) -> dict[str, Instance]:
     wanted = {} if scope.everything else {"instance-id": scope.instance_ids}
     paging = {"PaginationConfig": {"PageSize": _PAGE}}
-    # An account may hide the instances of managed services from its listings; hidden is not gone.
-    reservations = _read(
-        ec2.get_paginator("describe_instances"), "Reservations", wanted, IncludeManagedResources=True, **paging
-    )
+    # An account may hide the instances of managed services from its listings; hidden is not gone. The runtime's
+    # boto3 may be older than the parameter.
+    known = ec2.meta.service_model.operation_model("DescribeInstances").input_shape.members
+    hidden_too = {"IncludeManagedResources": True} if "IncludeManagedResources" in known else {}
+    reservations = _read(ec2.get_paginator("describe_instances"), "Reservations", wanted, **hidden_too, **paging)
     found = [
         item for reservation in reservations for item in reservation["Instances"] if item["State"]["Name"] in _LIVING
     ]

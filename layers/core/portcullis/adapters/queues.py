@@ -50,14 +50,14 @@ class SqsWorkQueue:
                 }
                 for index, target in enumerate(ordered[start : start + _BATCH])
             ]
-            with translated("sending to the work queue"):
+            with translated("sending to the work queue", TransientError):
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             if failed := answer.get("Failed"):
                 raise TransientError(f"the work queue refused {len(failed)} messages: {failed[0].get('Code')}")
 
     def postpone(self, receipt_handle: str, seconds: int) -> None:
         """Keep a message invisible. See ports.WorkQueue."""
-        with translated("postponing a message"):
+        with translated("postponing a message", TransientError):
             self._client.change_message_visibility(
                 QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
             )
@@ -80,10 +80,12 @@ class SqsDeadLetters:
         ordering = {}
         if self._url.endswith(".fifo"):
             ordering = {"MessageGroupId": "buried"}
-        with translated("sending to the dead-letter queue"):
+        with translated("sending to the dead-letter queue", TransientError):
+            # SQS refuses control characters in attributes, and the reason may quote what could not be read.
+            printable = "".join(character if character.isprintable() else " " for character in reason)
             self._client.send_message(
                 QueueUrl=self._url,
                 MessageBody=body,
-                MessageAttributes={"reason": {"DataType": "String", "StringValue": reason[:_REASON] or "unknown"}},
+                MessageAttributes={"reason": {"DataType": "String", "StringValue": printable[:_REASON] or "unknown"}},
                 **ordering,
             )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from portcullis.adapters.accounts import Accounts, Role
-from portcullis.adapters.calls import fault_of
+from portcullis.adapters.calls import AWS_ERRORS, fault_of
 from portcullis.errors import Fault, PortcullisError, TransientError
 from portcullis.model import (
     CONTROL_TAG,
@@ -45,7 +43,7 @@ class Ec2Remediator:
         try:
             ec2 = self._accounts.client("ec2", account_id, region, Role.REMEDIATOR)
             resource_id, detail = _PERFORMERS[type(action)](ec2, action, cause)
-        except (ClientError, BotoCoreError) as error:
+        except AWS_ERRORS as error:
             fault, text = fault_of(error)
             result = Result.FAILED if fault is Fault.TERMINAL else Result.RETRY
             return Outcome(action, result, detail=f"AWS did not let Portcullis {action}: {text.rstrip('.')}.")

@@ -56,7 +56,7 @@ class DynamoDbStore:
 
     def open_records(self, account_id: str, region: str) -> Iterator[FindingRecord]:
         """Read what is not archived. See ports.FindingStore."""
-        with translated("reading the findings table"):
+        with translated("reading the findings table", TransientError):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table_name,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
@@ -81,13 +81,14 @@ class DynamoDbStore:
     def _until_done(self, operation: str, leftover: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Repeat a batch call for what DynamoDB left unprocessed, which it does when it is throttled."""
         for attempt in range(_ATTEMPTS):
-            with translated("reaching the findings table"):
+            with translated("reaching the findings table", TransientError):
                 answer = getattr(self._client, operation)(RequestItems=request)
             yield answer
             request = answer.get(leftover) or {}
             if not request:
                 return
-            time.sleep(0.05 * 2**attempt)
+            if attempt < _ATTEMPTS - 1:
+                time.sleep(0.05 * 2**attempt)
         raise TransientError(f"the findings table left items unprocessed after {_ATTEMPTS} attempts")
 
 

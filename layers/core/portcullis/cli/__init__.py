@@ -91,7 +91,7 @@ def _read_json(path: Path) -> object:
         return json.loads(text)
     except OSError as error:
         raise UnreadableEventError(f"it cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableEventError(f"it is not JSON ({error}); pass one whole EventBridge event a file") from error
 
 

@@ -6,6 +6,7 @@ The shape is fixed by ``policy.schema.json`` beside the policy, which editors un
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SCHEMA = Path(__file__).resolve().parents[3] / "policy" / "policy.schema.json"
 
 _Path = tuple[str | int, ...]
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,14 +54,15 @@ def read(path: Path) -> dict[str, Any]:
     document = _Document()
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = document.value(node, ()) if node else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
         raise PolicyError([str(Fault(mark.line + 1 if mark else 0, f"not YAML: {problem}"))]) from error
-    try:
-        data = document.value(node, ()) if node else None
     except RecursionError as error:
-        raise PolicyError(["it contains itself (an alias inside its own anchor)"]) from error
+        raise PolicyError(["it contains itself (an alias inside its own anchor) or is nested too deeply"]) from error
+    if node is None:
+        raise PolicyError(["it is empty"])
     validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
     faults = document.faults + [fault for error in validator.iter_errors(data) for fault in document.explain(error)]
     if faults:
@@ -118,7 +122,7 @@ def _scalar(text: str, *, plain: bool) -> Any:
         return None
     if plain and text in ("true", "false"):
         return text == "true"
-    return int(text) if plain and text.lstrip("-").isdecimal() else text
+    return int(text) if plain and _INTEGER.fullmatch(text) else text
 
 
 def _at(path: _Path) -> str:

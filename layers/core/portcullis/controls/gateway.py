@@ -170,11 +170,20 @@ def _close(control_id: str, vpc: Vpc, service_name: str, gap: list[RouteTable]) 
 
 
 def _describe(vpc: Vpc, service_name: str, gap: list[RouteTable]) -> str:
-    shown = ", ".join(_named(table) for table in gap[:_SHOWN])
-    more = f" and {len(gap) - _SHOWN} more" if len(gap) > _SHOWN else ""
-    others = sorted(endpoint.endpoint_id for endpoint in _covering(vpc, service_name))
-    elsewhere = f"; {', '.join(others[:_SHOWN])} covers only other tables" if others else ""
-    return f"No {service_name} gateway endpoint on {shown}{more}{elsewhere}."
+    covering = sorted(_covering(vpc, service_name), key=lambda endpoint: endpoint.endpoint_id)
+    busy = [endpoint.endpoint_id for endpoint in covering if endpoint.route_table_ids]
+    idle = [endpoint.endpoint_id for endpoint in covering if not endpoint.route_table_ids]
+    elsewhere = "".join(
+        f"; {_listed(ids)} {'covers' if len(ids) == 1 else 'cover'} {what}"
+        for ids, what in ((busy, "only other tables"), (idle, "no table"))
+        if ids
+    )
+    return f"No {service_name} gateway endpoint on {_listed([_named(table) for table in gap])}{elsewhere}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _named(table: RouteTable) -> str:

@@ -1,0 +1,266 @@
+"""The queues: targets in groups, each once a window; messages put aside with the reason beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from portcullis import work
+from portcullis.adapters.calls import CONFIG
+from portcullis.adapters.queues import SqsDeadLetters, SqsWorkQueue
+from portcullis.errors import TransientError
+from portcullis.model import Kind, Target
+
+from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, REGION, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import boto3
+
+    from tests.adapters.doubles import Script
+
+DELAY = 30
+URL = f"https://sqs.{REGION}.amazonaws.com/123456789012/work.fifo"
+
+
+class SetClock:
+    """A clock that stands until it is set forward."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.time
+
+
+def target(number: int = 0) -> Target:
+    """Return a VPC to look at."""
+    return Target(ACCOUNT, REGION, Kind.VPC, f"vpc-{number:03}")
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """Return a clock that stands."""
+    return SetClock()
+
+
+@pytest.fixture
+def sqs(aws: None, session: boto3.Session) -> Any:  # noqa: ARG001 - it has to run inside moto
+    """Return an SQS client inside moto."""
+    return session.client("sqs", config=CONFIG)
+
+
+@pytest.fixture
+def url(sqs: Any) -> str:
+    """Make a FIFO queue like the work queue, without its delay."""
+    attributes = {"FifoQueue": "true", "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
+    return str(sqs.create_queue(QueueName="work.fifo", Attributes=attributes)["QueueUrl"])
+
+
+@pytest.fixture
+def queue(sqs: Any, url: str, clock: SetClock) -> SqsWorkQueue:
+    """Return a work queue inside moto."""
+    return SqsWorkQueue(sqs, url, DELAY, clock)
+
+
+@pytest.fixture
+def scripted(script: Callable[[str], Script]) -> Script:
+    """Return a scripted SQS."""
+    return script("sqs")
+
+
+def receive(sqs: Any, url: str) -> list[dict[str, Any]]:
+    """Receive everything that is visible."""
+    found: list[dict[str, Any]] = []
+    while messages := sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"]
+    ).get("Messages"):
+        found += messages
+    return found
+
+
+# ---- The work queue ------------------------------------------------------------------------------------------------
+
+
+def test_targets_are_sent_ten_at_a_time(queue: SqsWorkQueue, sqs: Any, url: str) -> None:
+    """23 targets take three calls and arrive as they were, each in the group of its own resource."""
+    sizes: list[int] = []
+    sqs.meta.events.register(
+        "before-parameter-build.sqs.SendMessageBatch", lambda params, **_: sizes.append(len(params["Entries"]))
+    )
+    sent = {target(n) for n in range(23)}
+
+    queue.send(sent)
+
+    messages = receive(sqs, url)
+    assert sizes == [10, 10, 3]
+    assert {work.decode(message["Body"]) for message in messages} == sent
+    assert len(messages) == 23
+    for message in messages:
+        assert message["Attributes"]["MessageGroupId"] == work.decode(message["Body"]).key
+
+
+def test_the_request_for_a_message(scripted: Script, clock: SetClock) -> None:
+    """Body, group and deduplication id of a target, word for word; no delay, which FIFO queues refuse."""
+    whole = Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION)
+    slot = int(clock.now().timestamp() / 20)
+    entry = {
+        "Id": "0",
+        "MessageBody": work.encode(whole),
+        "MessageGroupId": f"{ACCOUNT}/{REGION}/account-region/*",
+        "MessageDeduplicationId": hashlib.sha256(f"{whole.key}|{slot}".encode()).hexdigest(),
+    }
+    scripted.expect("send_message_batch", {"Successful": [], "Failed": []}, {"QueueUrl": URL, "Entries": [entry]})
+
+    SqsWorkQueue(scripted.client, URL, DELAY, clock).send([whole])
+
+
+def test_nothing_to_send_is_no_call(scripted: Script, clock: SetClock) -> None:
+    """SQS refuses an empty batch, so none is sent."""
+    SqsWorkQueue(scripted.client, URL, DELAY, clock).send([])
+
+    assert scripted.calls == []
+
+
+def test_a_burst_about_one_resource_is_one_message(queue: SqsWorkQueue, sqs: Any, url: str, clock: SetClock) -> None:
+    """Within a window of two thirds of the delay it is sent once; the next window sends it again."""
+    for _ in range(5):
+        queue.send([target()])
+    clock.time += timedelta(seconds=19)
+    queue.send([target()])
+    burst = receive(sqs, url)
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=burst[0]["ReceiptHandle"])
+
+    clock.time += timedelta(seconds=1)
+    queue.send([target()])
+
+    assert len(burst) == 1
+    assert len(receive(sqs, url)) == 1
+
+
+def test_two_resources_do_not_hide_each_other(queue: SqsWorkQueue, sqs: Any, url: str) -> None:
+    """The same id in two accounts is two resources."""
+    sent = [target(), Target(OTHER_ACCOUNT, REGION, Kind.VPC, "vpc-000"), Target(ACCOUNT, REGION, Kind.INSTANCE, "i-1")]
+
+    queue.send(sent)
+
+    assert {work.decode(message["Body"]) for message in receive(sqs, url)} == set(sent)
+
+
+def test_entries_that_sqs_refuses_are_transient(scripted: Script, clock: SetClock) -> None:
+    """An HTTP success may hide refused entries: then the whole set has to be sent again."""
+    failed = [{"Id": "1", "SenderFault": False, "Code": "InternalError"}]
+    taken = [{"Id": "0", "MessageId": "m", "MD5OfMessageBody": "d"}]
+    scripted.expect("send_message_batch", {"Successful": taken, "Failed": failed})
+
+    with pytest.raises(TransientError, match="refused 1 messages: InternalError"):
+        SqsWorkQueue(scripted.client, URL, DELAY, clock).send([target(0), target(1)])
+
+
+@pytest.mark.parametrize(
+    "code", ["RequestThrottled", "ServiceUnavailable", "AccessDenied", "AWS.SimpleQueueService.NonExistentQueue"]
+)
+def test_whatever_is_wrong_with_the_work_queue_is_worth_a_retry(scripted: Script, clock: SetClock, code: str) -> None:
+    """A missing queue or permission is a fault of the deployment, not of the targets: none is given up for it."""
+    scripted.refuse("send_message_batch", code)
+
+    with pytest.raises(TransientError, match=f"^sending to the work queue: {code}"):
+        SqsWorkQueue(scripted.client, URL, DELAY, clock).send([target()])
+
+
+def test_an_unreachable_work_queue_is_transient(session: boto3.Session, clock: SetClock, naps: list[float]) -> None:
+    """After botocore's attempts."""
+    client = session.client("sqs", config=CONFIG)
+    Wire(client, EndpointConnectionError(endpoint_url="https://sqs"))
+
+    with pytest.raises(TransientError, match="EndpointConnectionError"):
+        SqsWorkQueue(client, URL, DELAY, clock).send([target()])
+
+    assert len(naps) == 2
+
+
+def test_a_postponed_message_is_invisible(queue: SqsWorkQueue, sqs: Any, url: str) -> None:
+    """Zero seconds make it visible at once; more keep it, and its group, away."""
+    queue.send([target()])
+    (message,) = receive(sqs, url)
+
+    queue.postpone(message["ReceiptHandle"], 0)
+    (again,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    queue.postpone(again["ReceiptHandle"], 300)
+
+    assert again["MessageId"] == message["MessageId"]
+    assert receive(sqs, url) == []
+
+
+def test_postponing_asks_for_so_many_seconds(scripted: Script, clock: SetClock) -> None:
+    """The request names the queue, the message and the seconds."""
+    request = {"QueueUrl": URL, "ReceiptHandle": "handle", "VisibilityTimeout": 40}
+    scripted.expect("change_message_visibility", {}, request)
+
+    SqsWorkQueue(scripted.client, URL, DELAY, clock).postpone("handle", 40)
+
+
+def test_a_message_that_cannot_be_postponed_raises(scripted: Script, clock: SetClock) -> None:
+    """A throttled call is transient; the message then comes back after the queue's own timeout."""
+    scripted.refuse("change_message_visibility", "RequestThrottled")
+
+    with pytest.raises(TransientError, match=r"^postponing a message: RequestThrottled"):
+        SqsWorkQueue(scripted.client, URL, DELAY, clock).postpone("handle", 40)
+
+
+# ---- Dead letters --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [("dead", {}), ("dead.fifo", {"FifoQueue": "true", "ContentBasedDeduplication": "true"})],
+    ids=["standard", "fifo"],
+)
+def test_a_buried_message_is_kept_with_its_reason(sqs: Any, name: str, attributes: dict[str, str]) -> None:
+    """The body as it came, the reason as an attribute, in either kind of queue."""
+    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+
+    SqsDeadLetters(sqs, url).bury('{"not": "an event"}', "source is missing, expected text")
+
+    (message,) = receive(sqs, url)
+    assert message["Body"] == '{"not": "an event"}'
+    reason = message["MessageAttributes"]["reason"]
+    assert (reason["DataType"], reason["StringValue"]) == ("String", "source is missing, expected text")
+
+
+def test_only_a_fifo_queue_gets_a_group(scripted: Script) -> None:
+    """A standard queue is sent no group; a FIFO one groups all, and finds duplicates by their content."""
+    request = {
+        "MessageBody": "body",
+        "MessageAttributes": {"reason": {"DataType": "String", "StringValue": "why"}},
+    }
+    scripted.expect("send_message", {}, {"QueueUrl": "https://sqs/dead", **request})
+    fifo = {"QueueUrl": "https://sqs/dead.fifo", **request, "MessageGroupId": "buried"}
+    scripted.expect("send_message", {}, fifo)
+
+    SqsDeadLetters(scripted.client, "https://sqs/dead").bury("body", "why")
+    SqsDeadLetters(scripted.client, "https://sqs/dead.fifo").bury("body", "why")
+
+
+@pytest.mark.parametrize(("reason", "kept"), [("x" * 5000, "x" * 1024), ("", "unknown")])
+def test_a_reason_is_never_too_long_nor_empty(scripted: Script, reason: str, kept: str) -> None:
+    """SQS refuses an empty attribute, and a long one eats into the message's size."""
+    attributes = {"reason": {"DataType": "String", "StringValue": kept}}
+    request = {"QueueUrl": "https://sqs/dead", "MessageBody": "body", "MessageAttributes": attributes}
+    scripted.expect("send_message", {}, request)
+
+    SqsDeadLetters(scripted.client, "https://sqs/dead").bury("body", reason)
+
+
+@pytest.mark.parametrize("code", ["RequestThrottled", "AccessDenied"])
+def test_a_message_that_cannot_be_buried_raises(scripted: Script, code: str) -> None:
+    """Then it stays where it is, and comes again: nothing is lost."""
+    scripted.refuse("send_message", code)
+
+    with pytest.raises(TransientError, match=f"^sending to the dead-letter queue: {code}"):
+        SqsDeadLetters(scripted.client, "https://sqs/dead").bury("body", "why")

@@ -1,0 +1,193 @@
+"""Findings into Security Hub: batches, what is refused and whether trying again may help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from portcullis.adapters.accounts import Role
+from portcullis.adapters.calls import CONFIG
+from portcullis.adapters.securityhub import SecurityHubSink
+from portcullis.errors import ObservationError, TransientError
+from portcullis.ports import Rejection
+
+from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, REGION, PreparedAccounts, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import boto3
+    from portcullis.adapters.accounts import Accounts
+
+    from tests.adapters.doubles import Script
+
+Findings = list[dict[str, Any]]
+
+
+def findings(count: int) -> Findings:
+    """Return some findings, as small as the service model allows; their ids are ``f-000`` and so on."""
+    return [
+        {
+            "SchemaVersion": "2018-10-08",
+            "Id": f"f-{n:03}",
+            "ProductArn": f"arn:aws:securityhub:{REGION}:{ACCOUNT}:product/{ACCOUNT}/default",
+            "GeneratorId": "portcullis/VPCE.1",
+            "AwsAccountId": ACCOUNT,
+            "CreatedAt": "2026-03-02T09:14:05.000Z",
+            "UpdatedAt": "2026-03-02T09:14:05.000Z",
+            "Title": "a title",
+            "Description": "a description",
+            "Resources": [{"Type": "AwsEc2Vpc", "Id": f"vpc-{n:03}"}],
+        }
+        for n in range(count)
+    ]
+
+
+class Hub:
+    """A scripted Security Hub, and the sink over it."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.accounts = PreparedAccounts(securityhub=script.client)
+
+    def takes(self, batch: Sequence[dict[str, Any]], **refused: str) -> None:
+        """Expect exactly these findings next, and refuse some: ``f_001="InvalidAccess"``."""
+        failed = [
+            {"Id": name.replace("_", "-"), "ErrorCode": code, "ErrorMessage": f"{code} it is"}
+            for name, code in refused.items()
+        ]
+        counts = {"FailedCount": len(failed), "SuccessCount": len(batch) - len(failed)}
+        answer = {**counts, "FailedFindings": failed}
+        self.script.expect("batch_import_findings", answer, {"Findings": list(batch)})
+
+    def file(self, batch: Sequence[dict[str, Any]]) -> list[Rejection]:
+        """Import findings."""
+        return SecurityHubSink(self.accounts).import_findings(ACCOUNT, REGION, batch)
+
+
+@pytest.fixture
+def hub(script: Callable[[str], Script]) -> Hub:
+    """Return a scripted Security Hub."""
+    return Hub(script("securityhub"))
+
+
+def rejection(number: int, code: str, *, transient: bool) -> Rejection:
+    """Return the rejection of a finding by its number."""
+    return Rejection(f"f-{number:03}", code, f"{code} it is", transient)
+
+
+def test_findings_arrive_in_the_account_that_they_are_about(accounts: Accounts, member: Callable[..., Any]) -> None:
+    """What is imported can be read there, and only there."""
+    made = findings(3)
+
+    assert SecurityHubSink(accounts).import_findings(ACCOUNT, REGION, made) == []
+
+    def listed(account_id: str) -> list[str]:
+        return [item["Id"] for item in member("securityhub", account_id).get_findings()["Findings"]]
+
+    assert sorted(listed(ACCOUNT)) == ["f-000", "f-001", "f-002"]
+    assert listed(OTHER_ACCOUNT) == []
+
+
+def test_findings_are_imported_a_hundred_at_a_time(hub: Hub) -> None:
+    """250 findings take three calls, in order, each finding once, with the observer role."""
+    made = findings(250)
+    for batch in (made[:100], made[100:200], made[200:]):
+        hub.takes(batch)
+
+    assert hub.file(made) == []
+    assert set(hub.accounts.asked) == {("securityhub", ACCOUNT, REGION, Role.OBSERVER)}
+
+
+def test_nothing_to_file_is_no_call(hub: Hub) -> None:
+    """Security Hub refuses an empty list, so none is sent."""
+    assert hub.file([]) == []
+    assert hub.script.calls == []
+
+
+@pytest.mark.parametrize("code", ["InternalException", "LimitExceededException", "ThrottlingException"])
+def test_what_may_pass_is_tried_once_more(hub: Hub, code: str) -> None:
+    """Only the findings that were refused for the moment are sent again."""
+    made = findings(4)
+    hub.takes(made, f_001=code, f_003=code)
+    hub.takes([made[1], made[3]])
+
+    assert hub.file(made) == []
+
+
+def test_what_does_not_pass_at_once_is_returned_as_transient(hub: Hub) -> None:
+    """Two attempts, no third: the queue has more patience."""
+    made = findings(2)
+    hub.takes(made, f_000="InternalException")
+    hub.takes(made[:1], f_000="InternalException")
+
+    assert hub.file(made) == [rejection(0, "InternalException", transient=True)]
+
+
+@pytest.mark.parametrize("code", ["InvalidAccess", "InvalidInput", "AccessDeniedException"])
+def test_what_is_final_is_returned_without_another_attempt(hub: Hub, code: str) -> None:
+    """Security Hub switched off in the account is only told here, on an HTTP success."""
+    made = findings(2)
+    hub.takes(made, f_000=code, f_001=code)
+
+    assert hub.file(made) == [rejection(0, code, transient=False), rejection(1, code, transient=False)]
+
+
+def test_final_and_passing_refusals_of_one_batch_are_kept_apart(hub: Hub) -> None:
+    """The final one is returned at once and only once; of the passing ones, what the second attempt leaves."""
+    made = findings(5)
+    hub.takes(
+        made, f_001="InternalException", f_002="InvalidInput", f_003="InternalException", f_004="ThrottlingException"
+    )
+    hub.takes([made[1], made[3], made[4]], f_003="InvalidInput", f_004="InternalException")
+
+    assert hub.file(made) == [
+        rejection(2, "InvalidInput", transient=False),
+        rejection(3, "InvalidInput", transient=False),
+        rejection(4, "InternalException", transient=True),
+    ]
+
+
+def test_refusals_of_several_batches_come_in_order(hub: Hub) -> None:
+    """Each batch has its own second attempt; a refusal in one does not hold up the next."""
+    made = findings(201)
+    hub.takes(made[:100], f_007="InvalidInput")
+    hub.takes(made[100:200], f_107="InternalException")
+    hub.takes([made[107]], f_107="InternalException")
+    hub.takes(made[200:], f_200="InvalidInput")
+
+    assert hub.file(made) == [
+        rejection(7, "InvalidInput", transient=False),
+        rejection(107, "InternalException", transient=True),
+        rejection(200, "InvalidInput", transient=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("InvalidAccessException", 401, ObservationError),
+        ("AccessDeniedException", 403, ObservationError),
+        ("LimitExceededException", 429, TransientError),
+        ("InternalException", 500, TransientError),
+        ("TooManyRequestsException", 429, TransientError),
+    ],
+)
+def test_a_call_that_fails_as_a_whole_raises(hub: Hub, code: str, status: int, expected: type[Exception]) -> None:
+    """Then none of the findings was taken; the place is named."""
+    hub.script.refuse("batch_import_findings", code, status=status)
+
+    with pytest.raises(expected, match=f"^filing findings in {ACCOUNT} {REGION}: {code}"):
+        hub.file(findings(1))
+
+
+def test_throttling_is_tried_three_times(session: boto3.Session, naps: list[float]) -> None:
+    """Ten calls a second are allowed; what three attempts do not get through is TransientError."""
+    client = session.client("securityhub", config=CONFIG)
+    wire = Wire(client, (429, '{"__type": "TooManyRequestsException", "message": "Too Many Requests"}'))
+
+    with pytest.raises(TransientError):
+        SecurityHubSink(PreparedAccounts(securityhub=client)).import_findings(ACCOUNT, REGION, findings(1))
+
+    assert wire.attempts == 3
+    assert len(naps) == 2

@@ -1,0 +1,361 @@
+"""Fixtures of the function tests: the hub as template.yaml describes it, inside moto, and the real handlers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.handlers
+import botocore.loaders
+import botocore.session
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.httpsession import URLLib3Session
+from moto import mock_aws
+from portcullis import bootstrap, work
+from portcullis.cli import policy_file
+from samtranslator.yaml_helper import yaml_parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from portcullis.model import Target
+
+ROOT = Path(__file__).resolve().parents[2]
+REGION = "eu-central-1"
+_PARTITION = "aws"
+_SET_BY_LAMBDA = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_SESSION_TOKEN": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
+    "AWS_CONFIG_FILE": "/nonexistent",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+}
+
+Handler = Any
+"""A function's handler; Powertools' decorators leave it without a type."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Lambda tells a function about its invocation."""
+
+    function_name: str
+    memory_limit_in_mb: int = 512
+    aws_request_id: str = "8e1b2c3d-0000-4000-8000-000000000001"
+
+    @property
+    def invoked_function_arn(self) -> str:
+        """The function's ARN."""
+        return f"arn:aws:lambda:{REGION}:123456789012:function:{self.function_name}"
+
+
+@pytest.fixture(autouse=True)
+def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test pretend credentials, and no network whatever it forgets to mock."""
+    for name, value in _SET_BY_LAMBDA.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+    def refuse(_: URLLib3Session, request: Any) -> None:
+        raise AssertionError(f"this test would have called {request.url}")
+
+    monkeypatch.setattr(URLLib3Session, "send", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _cold() -> Iterator[None]:
+    """Begin and end every test as a new Lambda environment does: nothing wired, nothing logged or counted."""
+    _forget()
+    yield
+    _forget()
+
+
+def _forget() -> None:
+    bootstrap.metrics().clear_metrics()
+    for wired in (bootstrap.logger, bootstrap.metrics, bootstrap.intake, bootstrap.reconcile):
+        wired.cache_clear()
+    # Powertools marks the logger of a name as set up, with the stdout of that moment.
+    known = logging.getLogger("portcullis")
+    known.handlers.clear()
+    for mark in ("init", "powertools_handler"):
+        vars(known).pop(mark, None)
+
+
+@pytest.fixture(scope="session")
+def template() -> dict[str, Any]:
+    """Return the hub's template."""
+    parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    return parsed
+
+
+@pytest.fixture(scope="session")
+def service_models() -> botocore.loaders.Loader:
+    """Return one cache of service models: reading EC2's takes longer than a test."""
+    return botocore.loaders.create_loader()
+
+
+@pytest.fixture(autouse=True)
+def _quick_sessions(monkeypatch: pytest.MonkeyPatch, service_models: botocore.loaders.Loader) -> None:
+    """Let every session of a function find the service models that an earlier one has read."""
+    monkeypatch.setattr(botocore.session, "create_loader", lambda _: service_models)
+
+
+@pytest.fixture(scope="session")
+def session() -> boto3.Session:
+    """Return the session of everybody but the functions, which make their own."""
+    return boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name=REGION)
+
+
+class Hub:
+    """The hub's queues and table, made in moto as the template describes them."""
+
+    def __init__(self, session: boto3.Session, template: dict[str, Any], policy_path: Path) -> None:
+        self.policy_path = policy_path
+        self.sqs: Any = session.client("sqs")
+        self.dynamodb: Any = session.client("dynamodb")
+        self._template = template
+        self.urls = {name: self._make_queue(entry) for name, entry in self._of_type("AWS::SQS::Queue").items()}
+        ((_, table),) = self._of_type("AWS::DynamoDB::Table").items()
+        self.table_name = str(table["TableName"])
+        shape = ("TableName", "BillingMode", "AttributeDefinitions", "KeySchema")
+        self.dynamodb.create_table(**{name: table[name] for name in shape})
+
+    def _of_type(self, resource_type: str) -> dict[str, dict[str, Any]]:
+        resources = self._template["Resources"].items()
+        return {name: entry["Properties"] for name, entry in resources if entry["Type"] == resource_type}
+
+    def _make_queue(self, properties: dict[str, Any]) -> str:
+        # What refers to something else (the delay, the dead-letter queue) is left out: tests do not wait for it.
+        attributes = {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in properties.items()
+            if name != "QueueName" and not isinstance(value, dict)
+        }
+        return str(self.sqs.create_queue(QueueName=properties["QueueName"], Attributes=attributes)["QueueUrl"])
+
+    def environment(self, logical_id: str) -> dict[str, str]:
+        """Return the environment variables that the template gives a function."""
+        own = self._template["Resources"][logical_id]["Properties"]["Environment"]["Variables"]
+        variables = self._template["Globals"]["Function"]["Environment"]["Variables"] | own
+        values = {name: self._value(value) for name, value in variables.items()}
+        # The one path inside a deployed layer.
+        return {name: str(self.policy_path) if value == "/opt/policy.json" else value for name, value in values.items()}
+
+    def _value(self, value: Any) -> str:
+        if not isinstance(value, dict):
+            return str(value)
+        name = value["Ref"]
+        if name in self._template["Parameters"]:
+            return str(self._template["Parameters"][name]["Default"])
+        return {**self.urls, "Table": self.table_name, "AWS::Partition": _PARTITION}[name]
+
+    def load(self, logical_id: str) -> Handler:
+        """Load a function's handler from its file, as Lambda does."""
+        properties = self._template["Resources"][logical_id]["Properties"]
+        module_name, function_name = properties["Handler"].split(".")
+        path = ROOT / properties["CodeUri"] / f"{module_name}.py"
+        spec = importlib.util.spec_from_file_location(f"{logical_id}_{module_name}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return getattr(module, function_name)
+
+    def messages(self, logical_id: str) -> list[dict[str, Any]]:
+        """Receive everything that is visible in a queue."""
+        found: list[dict[str, Any]] = []
+        while received := self.sqs.receive_message(
+            QueueUrl=self.urls[logical_id],
+            MaxNumberOfMessages=10,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        ).get("Messages"):
+            found += received
+        return found
+
+    def queued(self) -> set[Target]:
+        """Return the targets on the work queue."""
+        return {work.decode(message["Body"]) for message in self.messages("WorkQueue")}
+
+    def buried(self, logical_id: str) -> dict[str, str]:
+        """Return what is in a dead-letter queue: bodies and their reasons."""
+        return {
+            message["Body"]: message["MessageAttributes"]["reason"]["StringValue"]
+            for message in self.messages(logical_id)
+        }
+
+    def deliver(self, logical_id: str, *bodies: str) -> dict[str, Any]:
+        """Put messages into a queue, and receive them as the event that Lambda makes of a batch."""
+        fifo = self.urls[logical_id].endswith(".fifo")
+        for number, body in enumerate(bodies):
+            ordering = {"MessageGroupId": f"group-{number}", "MessageDeduplicationId": f"{time.time_ns()}"}
+            self.sqs.send_message(QueueUrl=self.urls[logical_id], MessageBody=body, **(ordering if fifo else {}))
+        received = sorted(self.messages(logical_id), key=lambda message: bodies.index(message["Body"]))
+        name = self.urls[logical_id].rsplit("/", 1)[-1]
+        return {
+            "Records": [
+                {
+                    "messageId": message["MessageId"],
+                    "receiptHandle": message["ReceiptHandle"],
+                    "body": message["Body"],
+                    "attributes": message["Attributes"],
+                    "messageAttributes": {},
+                    "md5OfBody": message["MD5OfBody"],
+                    "eventSource": "aws:sqs",
+                    "eventSourceARN": f"arn:aws:sqs:{REGION}:123456789012:{name}",
+                    "awsRegion": REGION,
+                }
+                for message in received
+            ]
+        }
+
+    def acknowledge(self, event: dict[str, Any], answer: dict[str, Any]) -> None:
+        """Delete the messages that a function is done with, as Lambda does."""
+        failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        urls = {url.rsplit("/", 1)[-1]: url for url in self.urls.values()}
+        for record in event["Records"]:
+            if record["messageId"] not in failed:
+                url = urls[record["eventSourceARN"].rsplit(":", 1)[-1]]
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
+
+    def records(self) -> list[dict[str, str]]:
+        """Return what the table holds, as plain texts."""
+        items = self.dynamodb.scan(TableName=self.table_name)["Items"]
+        return [{name: next(iter(value.values())) for name, value in item.items()} for item in items]
+
+
+@pytest.fixture
+def policy_path(tmp_path: Path) -> Path:
+    """Write the organisation's policy as the build does."""
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(policy_file.read(ROOT / "layers" / "policy" / "policy.yaml")), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def hub(session: boto3.Session, template: dict[str, Any], policy_path: Path) -> Iterator[Hub]:
+    """Return the hub inside moto's AWS."""
+    with mock_aws():
+        yield Hub(session, template, policy_path)
+
+
+def _function(hub: Hub, logical_id: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Any]:
+    for name, value in hub.environment(logical_id).items():
+        monkeypatch.setenv(name, value)
+    loaded: list[Handler] = []
+
+    def call(event: dict[str, Any]) -> Any:
+        # Not before the test itself runs: the logger writes to the standard output that it finds when it is made.
+        if not loaded:
+            loaded.append(hub.load(logical_id))
+        answer = loaded[0](event, Context(logical_id))
+        hub.acknowledge(event, answer)
+        return answer
+
+    return call
+
+
+@pytest.fixture
+def intake(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Any]:
+    """Return the intake function, in the environment that the template gives it."""
+    return _function(hub, "IntakeFunction", monkeypatch)
+
+
+@pytest.fixture
+def reconcile(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Any]:
+    """Return the reconcile function, in the environment that the template gives it."""
+    return _function(hub, "ReconcileFunction", monkeypatch)
+
+
+@pytest.fixture
+def member(hub: Hub, session: boto3.Session) -> Callable[..., Any]:  # noqa: ARG001 - it has to run inside moto
+    """Make clients of people in member accounts: ``member("ec2", account_id)``."""
+
+    def make(service: str, account_id: str, region: str = REGION) -> Any:
+        arn = f"arn:aws:iam::{account_id}:role/somebody"
+        credentials = session.client("sts").assume_role(RoleArn=arn, RoleSessionName="somebody")["Credentials"]
+        return session.client(  # type: ignore[call-overload]  # the service is named by the caller
+            service,
+            region_name=region,
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+        )
+
+    return make
+
+
+class _Raw:
+    def __init__(self, body: str) -> None:
+        self._body = body.encode()
+
+    def stream(self, **_: Any) -> list[bytes]:
+        return [self._body]
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make AWS refuse a call from now on, instead of moto: ``refuse("sqs.SendMessageBatch", status, body)``.
+
+    Only clients of sessions that are made later are refused: those of a function that was not called yet.
+    """
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # botocore's pauses between attempts
+    (moto,) = (spec[1] for spec in botocore.handlers.BUILTIN_HANDLERS if spec[0] == "before-send")
+    refused: dict[str, tuple[int, str]] = {}
+
+    def send(event_name: str, request: Any, **more: Any) -> AWSResponse | None:
+        answer = refused.get(event_name.removeprefix("before-send."))
+        if answer is None:
+            answered: AWSResponse | None = moto(event_name, request, **more)
+            return answered
+        return AWSResponse(request.url, answer[0], HTTPHeaders(), _Raw(answer[1]))
+
+    others = [spec for spec in botocore.handlers.BUILTIN_HANDLERS if spec[0] != "before-send"]
+    monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [*others, ("before-send", send)])
+
+    def refuse(operation: str, status: int, body: str) -> None:
+        refused[operation] = (status, body)
+
+    return refuse
+
+
+class Output:
+    """What a function wrote to its standard output: log lines and metrics, both JSON."""
+
+    def __init__(self, text: str) -> None:
+        parsed = [json.loads(line) for line in text.splitlines()]
+        self.logged = [line for line in parsed if "_aws" not in line]
+        self.emitted = [line for line in parsed if "_aws" in line]
+
+    def steps(self, step: str) -> list[dict[str, Any]]:
+        """Return the log lines of one step."""
+        return [line for line in self.logged if line.get("step") == step]
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """The metrics by name, summed up."""
+        sums: dict[str, float] = {}
+        for line in self.emitted:
+            for directive in line["_aws"]["CloudWatchMetrics"]:
+                for metric in directive["Metrics"]:
+                    sums[metric["Name"]] = sums.get(metric["Name"], 0) + sum(line[metric["Name"]])
+        return sums
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Callable[[], Output]:
+    """Return what was written since the last time it was asked for."""
+    return lambda: Output(capsys.readouterr().out)

@@ -1,0 +1,238 @@
+"""What the two functions do with a batch: nothing is lost, and one message does not hold up another."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from portcullis import work
+from portcullis.batch import ATTEMPTS, backoff_seconds
+from portcullis.errors import ObservationError, TransientError
+from portcullis.model import Kind, Target
+from portcullis.policy import Mode
+
+from tests.fakes import ACCOUNT, OTHER_REGION, REGION, CrashError, Trouble, World, policy_of
+
+
+def message(name: str, body: str, receives: int = 1) -> dict[str, Any]:
+    """Return a record of a Lambda event from SQS."""
+    attributes = {"ApproximateReceiveCount": str(receives)}
+    return {"messageId": name, "receiptHandle": f"handle-{name}", "body": body, "attributes": attributes}
+
+
+def failures(*names: str) -> dict[str, Any]:
+    """Return the partial batch response with these failures."""
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in names]}
+
+
+def vpc(resource_id: str, region: str = REGION) -> Target:
+    """Return a target that names a VPC."""
+    return Target(ACCOUNT, region, Kind.VPC, resource_id)
+
+
+def world_with_event() -> tuple[World, str, Target]:
+    """Return a world in which somebody made a VPC, the event about it, and its target."""
+    world = World()
+    vpc_id = world.aws.region().create_vpc()
+    return world, json.dumps(world.aws.events[0]), vpc(vpc_id)
+
+
+class TestIntake:
+    """Events become targets on the work queue."""
+
+    def test_equal_targets_of_a_batch_are_enqueued_once(self) -> None:
+        """Two events about one VPC are one target."""
+        world, event, target = world_with_event()
+
+        response = world.intake.handle([message("a", event), message("b", event)])
+
+        assert response == failures()
+        assert world.queue.sent == [target]
+        assert world.journal.steps() == ["queued"]
+        assert world.journal.entries[0].message == f"look at vpc {target.resource_id}"
+
+    def test_an_account_region_target_reads_well_in_the_journal(self) -> None:
+        """There is no id, and no blank at the end."""
+        world = World()
+        place = world.aws.region()
+        place.delete_endpoint(place.create_endpoint(place.create_vpc(), place.gateway_services["s3"], []))
+        world.intake.handle([message("a", json.dumps(world.aws.events[-1]))])
+        assert world.journal.entries[0].message == "look at account-region"
+
+    @pytest.mark.parametrize("body", ["not JSON", "[]", "{}", '"text"', "", "null", "[" * 100_000], ids=range(7))
+    def test_an_unreadable_event_is_buried_at_once_and_the_others_are_enqueued(self, body: str) -> None:
+        """One bad event costs nothing: it goes to the dead letters with the reason, the rest goes on."""
+        world, event, target = world_with_event()
+
+        response = world.intake.handle([message("bad", body), message("good", event)])
+
+        assert response == failures()
+        ((buried, reason),) = world.dead_letters.buried
+        assert buried == body
+        assert reason
+        assert world.queue.sent == [target]
+        assert world.journal.entries[0].is_problem
+
+    def test_when_the_work_queue_is_down_the_whole_batch_comes_again(self) -> None:
+        """No event is acknowledged whose target was not taken."""
+        world, event, target = world_with_event()
+        world.calls.plan("send", Trouble(TransientError("down")))
+        batch = [message("a", event), message("b", event)]
+
+        assert world.intake.handle(batch) == failures("a", "b")
+        assert world.queue.waiting == []
+        assert world.intake.handle(batch) == failures()
+        assert [work.decode(queued.body) for queued in world.queue.waiting] == [target]
+
+    def test_an_event_that_was_buried_does_not_come_again(self) -> None:
+        """With the work queue down, the readable events come again; the buried one is in the dead letters once."""
+        world, event, _ = world_with_event()
+        world.calls.plan("send", Trouble(TransientError("down")))
+
+        assert world.intake.handle([message("bad", "{}"), message("good", event)]) == failures("good")
+
+    def test_an_event_that_could_not_be_buried_is_not_acknowledged(self) -> None:
+        """It is delivered again, and alone: the other event of the batch is enqueued."""
+        world, event, target = world_with_event()
+        world.calls.plan("bury", Trouble(TransientError("down")))
+
+        assert world.intake.handle([message("bad", "{}"), message("good", event)]) == failures("bad")
+        assert world.queue.sent == [target]
+
+    def test_an_event_that_does_not_concern_us_is_acknowledged(self) -> None:
+        """It costs no call at all."""
+        world, event, _ = world_with_event()
+
+        assert world.intake.handle([message("a", event.replace("aws.ec2", "aws.s3"))]) == failures()
+        assert world.calls.made == []
+
+    def test_our_own_calls_are_no_news(self) -> None:
+        """The events of what the remediator did lead nowhere: no loop of reactions."""
+        world, event, _ = world_with_event()
+        world.intake.handle([message("a", event)])
+        world.drain()
+        sent = len(world.queue.sent)
+
+        for number, ours in enumerate(world.aws.events[1:]):
+            world.intake.handle([message(str(number), json.dumps(ours))])
+
+        assert len(world.aws.events) == 3
+        assert len(world.queue.sent) == sent
+
+
+class TestReconcile:
+    """Targets are brought to where the policy wants them."""
+
+    def test_a_target_that_is_done_is_acknowledged(self) -> None:
+        """The VPC is mended, the message is not delivered again."""
+        world, _, target = world_with_event()
+
+        assert world.reconcile.handle([message("a", work.encode(target))]) == failures()
+        assert world.hub.state(str(target.resource_id), "VPCE.1") == "PASSED"
+
+    def test_a_retry_is_postponed_and_reported(self) -> None:
+        """The message stays invisible for its backoff, by its receipt handle, and is in batchItemFailures."""
+        world, _, target = world_with_event()
+        world.calls.plan("observe", Trouble(TransientError("Throttling")))
+
+        response = world.reconcile.handle([message("a", work.encode(target), receives=3)])
+
+        assert response == failures("a")
+        assert world.queue.postponed == [20]
+        (told,) = (entry for entry in world.journal.entries if entry.step == "retry")
+        assert told.message == "Throttling; again in 20 s"
+        assert told.fields["resource_id"] == target.resource_id
+
+    def test_what_waiting_does_not_mend_is_buried_with_the_reason(self) -> None:
+        """It goes to the dead letters now, not after eight deliveries, and is acknowledged."""
+        world, _, target = world_with_event()
+        world.calls.plan("observe", Trouble(ObservationError("AccessDenied: no such role")))
+
+        assert world.reconcile.handle([message("a", work.encode(target))]) == failures()
+        assert world.dead_letters.buried == [(work.encode(target), "AccessDenied: no such role")]
+        assert world.queue.postponed == []
+
+    def test_the_last_retry_is_a_burial_with_the_reason(self) -> None:
+        """Before the queue would give the message up without saying why."""
+        world, _, target = world_with_event()
+        world.calls.plan("observe", *[Trouble(TransientError("Throttling"))] * 2)
+        body = work.encode(target)
+
+        assert world.reconcile.handle([message("a", body, receives=ATTEMPTS - 1)]) == failures("a")
+        assert world.reconcile.handle([message("a", body, receives=ATTEMPTS)]) == failures()
+        assert world.dead_letters.buried == [(body, "Throttling")]
+
+    def test_a_message_that_could_not_be_postponed_is_delivered_again_all_the_same(self) -> None:
+        """It comes back when the queue's own timeout ends; the rest of the batch is answered as if nothing was."""
+        world, _, target = world_with_event()
+        elsewhere = vpc(world.aws.region(name=OTHER_REGION).create_vpc(), OTHER_REGION)
+        world.calls.plan("observe", Trouble(TransientError("Throttling")))
+        world.calls.plan("postpone", Trouble(TransientError("the queue is down")))
+
+        response = world.reconcile.handle([message("a", work.encode(target)), message("b", work.encode(elsewhere))])
+
+        assert response == failures("a")
+        assert world.hub.state(str(elsewhere.resource_id), "VPCE.1") == "PASSED"
+
+    def test_a_message_that_could_not_be_buried_is_delivered_again(self) -> None:
+        """Readable or not: while the dead letters do not take it, it is not acknowledged."""
+        world, _, target = world_with_event()
+        world.calls.plan("observe", Trouble(ObservationError("AccessDenied")))
+        world.calls.plan("bury", *[Trouble(TransientError("down"))] * 2)
+
+        response = world.reconcile.handle([message("bad", "{}"), message("a", work.encode(target))])
+
+        assert response == failures("bad", "a")
+        assert world.dead_letters.buried == []
+
+    def test_messages_of_one_target_share_its_answer(self) -> None:
+        """Both messages about the VPC come again; the one about another Region is done."""
+        world, _, target = world_with_event()
+        elsewhere = vpc(world.aws.region(name=OTHER_REGION).create_vpc(), OTHER_REGION)
+        world.calls.plan("observe", Trouble(TransientError("Throttling")))
+        batch = [message("a", work.encode(target)), message("b", work.encode(target), receives=2)]
+
+        response = world.reconcile.handle([*batch, message("c", work.encode(elsewhere))])
+
+        assert response == failures("a", "b")
+        assert world.queue.postponed == [5, 10]
+        assert world.hub.state(str(elsewhere.resource_id), "VPCE.1") == "PASSED"
+
+    def test_an_unreadable_message_does_not_hold_up_the_others(self) -> None:
+        """It is buried, the target beside it is mended."""
+        world, _, target = world_with_event()
+
+        assert world.reconcile.handle([message("bad", "{}"), message("a", work.encode(target))]) == failures()
+        assert [body for body, _ in world.dead_letters.buried] == ["{}"]
+        assert world.hub.state(str(target.resource_id), "VPCE.1") == "PASSED"
+
+    def test_the_cause_is_the_message(self) -> None:
+        """The idempotency of a create hangs on an id that redelivery keeps."""
+        world, _, target = world_with_event()
+
+        world.reconcile.handle([message("m-77", work.encode(target))])
+
+        assert {cause for cause, _ in world.aws.region().tokens} == {"m-77"}
+
+    def test_a_bug_fails_the_whole_batch(self) -> None:
+        """What nobody foresaw is not acknowledged."""
+        world, _, target = world_with_event()
+        world.calls.plan("load", Trouble(CrashError()))
+
+        with pytest.raises(CrashError):
+            world.reconcile.handle([message("a", work.encode(target))])
+
+    def test_a_target_that_waits_is_acknowledged_and_sent_anew(self) -> None:
+        """Waiting is not failing: it does not count towards the dead letters."""
+        world = World(policy_of(VPCE_1=Mode.OFF, VPCE_2=Mode.OFF))
+        target = Target(ACCOUNT, REGION, Kind.INSTANCE, world.aws.region().launch_instance("pending"))
+
+        assert world.reconcile.handle([message("a", work.encode(target))]) == failures()
+        assert world.queue.sent == [target]
+
+
+@pytest.mark.parametrize(("receives", "seconds"), [(1, 5), (2, 10), (3, 20), (7, 320), (8, 640), (9, 900), (99, 900)])
+def test_the_backoff_doubles_up_to_fifteen_minutes(receives: int, seconds: int) -> None:
+    """Five seconds first; never more than SQS or patience allow."""
+    assert backoff_seconds(receives) == seconds

@@ -1,0 +1,287 @@
+"""The life of a finding: FAILED, PASSED, ARCHIVED and back, and nothing filed that is not news."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from portcullis import asff
+from portcullis.controls import CONTROLS
+from portcullis.errors import PortcullisError
+from portcullis.findings import REFRESH_AFTER, Filing, Place, file_for, finding_id, in_doubt
+from portcullis.model import CreateGatewayEndpoint, Evaluation, FindingRecord, Kind, Outcome, Result, Status
+from portcullis.plan import Decision
+
+from tests.fakes import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, START
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PLACE = Place("aws", ACCOUNT, REGION)
+VPCE_1, VPCE_2, ROLE_1 = CONTROLS
+ACTION = CreateGatewayEndpoint("VPCE.1", "vpc-0", "com.amazonaws.eu-west-1.s3", ("rtb-0",))
+APPLIED = Outcome(ACTION, Result.APPLIED, "vpce-0", "Portcullis created vpce-0.")
+REFUSED = Outcome(ACTION, Result.FAILED, detail="AWS did not let Portcullis do it.")
+BUSY = Outcome(ACTION, Result.RETRY, detail="AWS was busy.")
+
+
+def decided(
+    status: Status | None, reason: str = "It is so.", note: str = "A note.", remedy: str = "Mend it."
+) -> Decision:
+    """Return a decision about vpc-0; None for one that is gone."""
+    evaluation = Evaluation("VPCE.1", Kind.VPC, "vpc-0", status, reason, remedy) if status else None
+    return Decision(VPCE_1, Kind.VPC, "vpc-0", evaluation, note=note)
+
+
+FAILED, PASSED = decided(Status.FAILED), decided(Status.PASSED, note="")
+NOT_APPLICABLE, GONE = decided(Status.NOT_APPLICABLE, note=""), decided(None, note="vpc-0 no longer exists.")
+
+
+def file(
+    decision: Decision,
+    record: FindingRecord | None = None,
+    outcomes: Sequence[Outcome] = (),
+    now: datetime = START,
+) -> Filing | None:
+    """File in the one place of these tests."""
+    return file_for(PLACE, decision, outcomes, record, now)
+
+
+def surely(filing: Filing | None) -> Filing:
+    """Insist that something was filed, and that it is valid."""
+    assert filing
+    assert asff.faults(filing.finding) == []
+    return filing
+
+
+def after(*decisions: Decision) -> FindingRecord:
+    """Return the record after filing these, a minute apart."""
+    record: FindingRecord | None = None
+    for number, decision in enumerate(decisions):
+        record = surely(file(decision, record, now=START + timedelta(minutes=number))).record
+    assert record
+    return record
+
+
+LATER = START + timedelta(hours=1)
+
+
+class TestLifeCycle:
+    """Which decision is news, given what was filed before."""
+
+    @pytest.mark.parametrize("decision", [PASSED, NOT_APPLICABLE, GONE])
+    def test_what_was_never_wrong_has_no_finding(self, decision: Decision) -> None:
+        """No noise about what is right, not applicable, or gone."""
+        assert file(decision) is None
+
+    @pytest.mark.parametrize(
+        ("history", "decision", "status", "state"),
+        [
+            ((), FAILED, "FAILED", "ACTIVE"),
+            ((FAILED,), PASSED, "PASSED", "ACTIVE"),
+            ((FAILED,), GONE, "NOT_AVAILABLE", "ARCHIVED"),
+            ((FAILED,), NOT_APPLICABLE, "NOT_AVAILABLE", "ARCHIVED"),
+            ((FAILED, PASSED), FAILED, "FAILED", "ACTIVE"),
+            ((FAILED, PASSED), GONE, "NOT_AVAILABLE", "ARCHIVED"),
+            ((FAILED, GONE), FAILED, "FAILED", "ACTIVE"),
+            ((FAILED, GONE, FAILED), PASSED, "PASSED", "ACTIVE"),
+            ((FAILED, NOT_APPLICABLE), FAILED, "FAILED", "ACTIVE"),
+        ],
+    )
+    def test_a_change_is_filed(
+        self, history: tuple[Decision, ...], decision: Decision, status: str, state: str
+    ) -> None:
+        """Every turn of the life cycle is filed, with CreatedAt as it was and UpdatedAt newer."""
+        record = after(*history) if history else None
+
+        filing = surely(file(decision, record, now=LATER))
+
+        assert filing.finding["Compliance"] == {"Status": status}
+        assert filing.finding["RecordState"] == state
+        assert (filing.record.status, filing.record.record_state) == (status, state)
+        assert filing.finding["CreatedAt"] == (record.created_at if record else filing.finding["UpdatedAt"])
+        assert filing.record.created_at == filing.finding["CreatedAt"]
+        assert filing.record.updated_at == filing.finding["UpdatedAt"]
+        assert not record or filing.finding["UpdatedAt"] > record.updated_at
+
+    @pytest.mark.parametrize(
+        ("history", "decision"),
+        [
+            ((FAILED,), FAILED),
+            ((FAILED, PASSED), PASSED),
+            ((FAILED, PASSED), decided(Status.PASSED, reason="In other words.")),
+            ((FAILED, GONE), GONE),
+            ((FAILED, GONE), decided(None, note="The policy switched it off.")),
+            ((FAILED, GONE), NOT_APPLICABLE),
+            ((FAILED, GONE), PASSED),
+        ],
+    )
+    def test_what_is_no_news_is_not_filed(self, history: tuple[Decision, ...], decision: Decision) -> None:
+        """The same again, what stays right, what stays archived: not even in other words."""
+        assert file(decision, after(*history), now=LATER) is None
+
+    @pytest.mark.parametrize("decision", [decided(Status.FAILED, reason="Worse."), decided(Status.FAILED, note="Now.")])
+    def test_an_open_finding_follows_the_facts(self, decision: Decision) -> None:
+        """Another gap, or another plan, is told."""
+        filing = surely(file(decision, after(FAILED), now=LATER))
+        assert filing.finding["Compliance"] == {"Status": "FAILED"}
+
+    def test_an_open_finding_is_refreshed_after_a_week_and_not_before(self) -> None:
+        """Security Hub drops what is never updated."""
+        record = after(FAILED)
+        assert file(FAILED, record, now=START + REFRESH_AFTER) is None
+        filing = surely(file(FAILED, record, now=START + REFRESH_AFTER + timedelta(milliseconds=1)))
+        assert filing.finding["CreatedAt"] == record.created_at
+
+    @pytest.mark.parametrize("decision", [PASSED, GONE, NOT_APPLICABLE])
+    def test_a_closed_finding_is_not_refreshed(self, decision: Decision) -> None:
+        """What is right or gone may expire."""
+        assert file(decision, after(FAILED, decision), now=START + 10 * REFRESH_AFTER) is None
+
+    @pytest.mark.parametrize("decision", [FAILED, PASSED, GONE, NOT_APPLICABLE])
+    def test_what_is_in_doubt_is_filed_whatever_it_is(self, decision: Decision) -> None:
+        """Nobody knows whether Security Hub took the last one: the truth is filed, strictly newer."""
+        doubt = in_doubt(after(FAILED))
+        filing = surely(file(decision, doubt))
+        assert filing.finding["CreatedAt"] == doubt.created_at
+        assert filing.finding["UpdatedAt"] > doubt.updated_at
+        assert filing.record.status is not None
+
+    def test_doubt_keeps_the_times_and_forgets_the_rest(self) -> None:
+        """CreatedAt has to survive a crash."""
+        record = after(FAILED)
+        assert in_doubt(record) == replace(record, status=None, record_state=None, digest=None)
+        assert in_doubt(record).key == (Kind.VPC, "vpc-0", "VPCE.1")
+
+
+class TestOutcomes:
+    """What happened to the actions decides what the finding says."""
+
+    def test_all_applied_is_passed_and_tells_what_was_wrong(self) -> None:
+        """The reader learns what was done, and why."""
+        filing = surely(file(FAILED, after(FAILED), [APPLIED]))
+        assert filing.finding["Compliance"] == {"Status": "PASSED"}
+        assert filing.finding["Description"] == "Portcullis created vpce-0. Before: It is so."
+        assert filing.finding["FindingProviderFields"]["Severity"] == {"Label": "INFORMATIONAL"}
+        assert filing.finding["Remediation"]["Recommendation"]["Text"] == "Nothing is left to do."
+
+    @pytest.mark.parametrize("outcomes", [[REFUSED], [BUSY], [APPLIED, REFUSED], [BUSY, APPLIED]])
+    def test_anything_less_is_failed_and_tells_what_happened(self, outcomes: list[Outcome]) -> None:
+        """One action of several that did not work leaves the finding open, with every outcome told."""
+        filing = surely(file(FAILED, after(FAILED), outcomes))
+        assert filing.finding["Compliance"] == {"Status": "FAILED"}
+        assert filing.finding["Description"] == " ".join(["It is so.", *(outcome.detail for outcome in outcomes)])
+        assert filing.finding["Remediation"]["Recommendation"]["Text"] == "Mend it."
+        assert filing.finding["FindingProviderFields"]["Severity"] == {"Label": "MEDIUM"}
+
+
+class TestTimes:
+    """CreatedAt never moves; UpdatedAt always does, or Security Hub would ignore the import."""
+
+    @settings(deadline=None, derandomize=True, database=None)
+    @given(
+        steps=st.lists(
+            st.tuples(st.sampled_from([FAILED, PASSED, GONE]), st.integers(-10_000, 10_000)), min_size=2, max_size=12
+        )
+    )
+    def test_updated_at_grows_whatever_the_clock_does(self, steps: list[tuple[Decision, int]]) -> None:
+        """The clock may stand still or go back; every filing is strictly newer, and CreatedAt stays."""
+        now, record = START, None
+        for decision, milliseconds in steps:
+            now += timedelta(milliseconds=milliseconds)
+            filing = file(decision, record, now=now)
+            if filing:
+                surely(filing)
+                assert record is None or filing.finding["UpdatedAt"] > record.updated_at
+                assert record is None or filing.finding["CreatedAt"] == record.created_at
+                record = filing.record
+
+    def test_times_are_in_utc_with_milliseconds(self) -> None:
+        """Whatever the zone of the clock; and they sort as text."""
+        tokyo = datetime(2026, 3, 2, 18, 0, 0, 123456, tzinfo=timezone(timedelta(hours=9)))
+        assert surely(file(FAILED, now=tokyo)).finding["UpdatedAt"] == "2026-03-02T09:00:00.123Z"
+        assert surely(file(FAILED, now=tokyo.astimezone(UTC))).record.updated_at == "2026-03-02T09:00:00.123Z"
+
+
+class TestContent:
+    """What a finding holds, and what it must not."""
+
+    @pytest.mark.parametrize("decision", [FAILED, PASSED, GONE, NOT_APPLICABLE])
+    def test_the_analysts_fields_are_never_sent(self, decision: Decision) -> None:
+        """Workflow, notes and the like are theirs."""
+        finding = surely(file(decision, in_doubt(after(FAILED)))).finding
+        assert not {"Workflow", "WorkflowState", "Note", "UserDefinedFields", "VerificationState"} & set(finding)
+
+    def test_ids_are_deterministic_and_distinct(self) -> None:
+        """The same trouble is the same finding; another control, resource, Region, account, or kind is another."""
+        places = [
+            Place(p, a, r) for p in ("aws", "aws-cn") for a in (ACCOUNT, OTHER_ACCOUNT) for r in (REGION, OTHER_REGION)
+        ]
+        ids = [
+            finding_id(place, control.id, kind, resource_id)
+            for place in places
+            for control in CONTROLS
+            for kind in (Kind.VPC, Kind.INSTANCE)
+            for resource_id in ("x-1", "x-2")
+        ]
+        assert len(set(ids)) == len(ids)
+        expected = "portcullis/VPCE.1/arn:aws:ec2:eu-west-1:111122223333:vpc/vpc-0"
+        assert finding_id(PLACE, "VPCE.1", Kind.VPC, "vpc-0") == expected
+        assert surely(file(FAILED)).finding["Id"] == expected
+
+    def test_an_instance_and_a_vpc_are_told_apart(self) -> None:
+        """Resource type, ARN and link fit the kind; the partition is kept."""
+        evaluation = Evaluation("ROLE.1", Kind.INSTANCE, "i-0", Status.FAILED, "Bad.", "Mend.")
+        decision = Decision(ROLE_1, Kind.INSTANCE, "i-0", evaluation)
+        place = Place("aws-cn", ACCOUNT, "cn-north-1")
+        instance = surely(file_for(place, decision, (), None, START)).finding
+        vpc = surely(file(FAILED)).finding
+        arn = f"arn:aws-cn:ec2:cn-north-1:{ACCOUNT}:instance/i-0"
+        assert instance["Resources"] == [
+            {"Type": "AwsEc2Instance", "Id": arn, "Partition": "aws-cn", "Region": "cn-north-1"}
+        ]
+        assert instance["ProductArn"].startswith("arn:aws-cn:securityhub:cn-north-1:")
+        assert vpc["Resources"][0]["Type"] == "AwsEc2Vpc"
+        links = [finding["Remediation"]["Recommendation"]["Url"] for finding in (instance, vpc)]
+        assert ["iam-roles" in link for link in links] == [True, False]
+
+    @pytest.mark.parametrize("length", [1023, 1024, 1025, 50_000])
+    def test_long_texts_are_cut_to_the_limits(self, length: int) -> None:
+        """A description and a remedy of any length make a valid finding that shows where it was cut."""
+        filing = surely(file(decided(Status.FAILED, "x" * length, "", "y" * length)))
+        text = filing.finding["Description"]
+        assert len(text) <= asff.MAX_DESCRIPTION
+        assert text.endswith(" ...") is (length + 1 > asff.MAX_DESCRIPTION)
+        remedy = filing.finding["Remediation"]["Recommendation"]["Text"]
+        assert len(remedy) == asff.MAX_RECOMMENDATION
+        assert remedy.endswith(" ...")
+
+    def test_what_differs_only_behind_the_cut_is_news_all_the_same(self) -> None:
+        """The digest is of the whole text."""
+        record = after(decided(Status.FAILED, "x" * 2000))
+        assert file(decided(Status.FAILED, "x" * 2001), record, now=LATER)
+
+    def test_a_finding_without_a_remedy_is_still_valid(self) -> None:
+        """A control may have none."""
+        surely(file(decided(Status.FAILED, remedy="")))
+
+    def test_an_invalid_finding_is_a_bug_and_fails_loudly(self) -> None:
+        """It names the finding and the fault."""
+        control = replace(VPCE_1, title="t" * 300)
+        decision = replace(FAILED, control=control)
+        with pytest.raises(PortcullisError, match=r"finding portcullis/VPCE.1/.* is not valid: Title has"):
+            file(decision)
+
+    def test_every_control_of_the_registry_files_a_valid_finding(self) -> None:
+        """Titles and severities are within the format's limits."""
+        for control in CONTROLS:
+            evaluation = Evaluation(control.id, control.kind, "x-0", Status.FAILED, "Bad.", "Mend.")
+            filing = surely(file(Decision(control, control.kind, "x-0", evaluation, note="Now.")))
+            finding: dict[str, Any] = filing.finding
+            assert finding["Title"].startswith(f"{control.id} ")
+            assert finding["GeneratorId"] == f"portcullis/{control.id}"
+            assert finding["ProductFields"] == {"portcullis/ControlId": control.id}

@@ -1,0 +1,417 @@
+"""The loop's promises, for any order of events and any trouble: it converges, and it tells the truth.
+
+Histories are generated: what people do, which of the resulting events arrive (in any order, doubled or not
+at all), what fails, and when. The oracle below knows AWS's rules, not the controls' code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from portcullis.errors import ObservationError, TransientError
+from portcullis.model import Kind, Target
+from portcullis.policy import Mode
+
+from tests.fakes import (
+    ACCOUNT,
+    OTHER_ACCOUNT,
+    OTHER_REGION,
+    REGION,
+    AwsRefusedError,
+    CrashError,
+    FakeRegion,
+    Trouble,
+    World,
+    policy_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portcullis.model import Instance
+
+PLACES = ((ACCOUNT, REGION), (ACCOUNT, OTHER_REGION), (OTHER_ACCOUNT, REGION))
+SERVICES = {"VPCE.1": "s3", "VPCE.2": "dynamodb"}
+
+# The same histories on every run: a failure is never a surprise of the day.
+SETTINGS = settings(deadline=None, derandomize=True, database=None)
+
+Step = tuple[str, int, int]
+Doing = Callable[[World, FakeRegion, int], object]
+
+
+def pick(items: Sequence[Any], number: int) -> Any:
+    """Choose one of several by any number; None when there is none."""
+    return items[number % len(items)] if items else None
+
+
+def on_vpc(do: Callable[[FakeRegion, str], object]) -> Doing:
+    """Make a step that needs a VPC of the account's own; it does nothing where there is none."""
+
+    def step(_: World, place: FakeRegion, number: int) -> object:
+        owned = [vpc_id for vpc_id, vpc in place.vpcs.items() if vpc.owner_id == place.account_id]
+        return do(place, pick(owned, number)) if owned else None
+
+    return step
+
+
+def on_spare_table(do: Callable[[FakeRegion, str], object]) -> Doing:
+    """Make a step that needs a route table that is neither main nor an edge table."""
+
+    def step(_: World, place: FakeRegion, number: int) -> object:
+        spare = [table_id for table_id, (_, t) in place.tables.items() if not t.is_main and not t.gateway_ids]
+        return do(place, pick(spare, number)) if spare else None
+
+    return step
+
+
+def on_instance(do: Callable[[FakeRegion, str], object]) -> Doing:
+    """Make a step that needs an instance that still lives."""
+
+    def step(_: World, place: FakeRegion, number: int) -> object:
+        living = [key for key, instance in place.instances.items() if instance.state != "terminated"]
+        return do(place, pick(living, number)) if living else None
+
+    return step
+
+
+def make_edge(place: FakeRegion, table_id: str) -> None:
+    """Turn a table into an edge table, if it holds no endpoint's route."""
+    if not any(table_id in endpoint.route_table_ids for endpoint in place.endpoints.values()):
+        place.make_edge(table_id)
+
+
+def add_their_endpoint(place: FakeRegion, vpc_id: str) -> None:
+    """Create an endpoint of somebody else on the main table, if its route is free."""
+    main = place.main_table(vpc_id)
+    if not any(main in endpoint.route_table_ids for endpoint in place.endpoints_of(vpc_id, "s3")):
+        place.create_endpoint(vpc_id, place.gateway_services["s3"], [main])
+
+
+def delete_endpoint(_: World, place: FakeRegion, number: int) -> None:
+    """Delete some endpoint, ours or theirs."""
+    if place.endpoints:
+        place.delete_endpoint(pick(sorted(place.endpoints), number))
+
+
+def launch(world: World, place: FakeRegion, number: int) -> None:
+    """Launch an instance: bare, pending, with a role, with an empty profile, or by Auto Scaling."""
+    empty = world.aws.add_profile(place.account_id, "empty")
+    full = world.aws.add_profile(place.account_id, "full", "their-role")
+    choices: list[Callable[[], str]] = [
+        lambda: place.launch_instance("running"),
+        lambda: place.launch_instance("pending"),
+        lambda: place.launch_instance(profile=full),
+        lambda: place.launch_instance(profile=empty),
+        lambda: place.launch_instance(tags={"aws:autoscaling:groupName": "web"}),
+    ]
+    pick(choices, number)()
+
+
+def deliver(world: World, _: FakeRegion, number: int) -> None:
+    """Deliver some event that ever happened: late, doubled, out of order; those never chosen are lost."""
+    if world.aws.events:
+        event = pick(world.aws.events, number)
+        world.intake.handle([{"messageId": "e", "body": json.dumps(event)}])
+
+
+STEPS: dict[str, Doing] = {
+    "create a VPC": lambda _, place, __: place.create_vpc(),
+    "be given a share of a VPC": lambda _, place, __: place.create_vpc(owner_id="777788889999"),
+    "add a table": on_vpc(lambda place, vpc_id: place.add_route_table(vpc_id)),
+    "add a table with a subnet": on_vpc(lambda place, vpc_id: place.add_route_table(vpc_id, subnet=True)),
+    "add a subnet": on_spare_table(lambda place, table_id: place.associate(table_id)),
+    "remove the subnets": on_spare_table(lambda place, table_id: place.disassociate(table_id)),
+    "make an edge table": on_spare_table(make_edge),
+    "add their endpoint": on_vpc(add_their_endpoint),
+    "delete an endpoint": delete_endpoint,
+    "delete a VPC": on_vpc(lambda place, vpc_id: place.delete_vpc(vpc_id)),
+    "launch": launch,
+    "run": on_instance(lambda place, instance_id: place.set_state(instance_id, "running")),
+    "stop": on_instance(lambda place, instance_id: place.set_state(instance_id, "stopped")),
+    "terminate": on_instance(lambda place, instance_id: place.set_state(instance_id, "terminated")),
+    "take the profile away": on_instance(lambda place, instance_id: place.disassociate_profile(instance_id)),
+    "deliver an event": deliver,
+    "deliver another event": deliver,
+    "let time pass": lambda world, _, number: world.process(number % 1000),
+    "sweep": lambda world, place, _: world.sweep((place.account_id, place.name)),
+}
+
+HISTORIES = st.lists(
+    st.tuples(st.sampled_from(sorted(STEPS)), st.sampled_from([0, 0, 0, 1, 2]), st.integers(0, 10_000)),
+    min_size=1,
+    max_size=30,
+)
+
+
+def play(world: World, history: list[Step], *, lossless: bool = False) -> None:
+    """Live through a history; whatever is filed as PASSED meanwhile has to be true at that moment.
+
+    Args:
+        world: Where it happens.
+        history: The steps: what, in which place, and a number that chooses between things.
+        lossless: Whether every event arrives. Otherwise those of steps with an odd number are lost.
+    """
+    for name, place_number, number in history:
+        happened, filed = len(world.aws.events), len(world.hub.imported)
+        with suppress(CrashError, TransientError):  # a delivery or a sweep that failed is one that is lost
+            STEPS[name](world, world.aws.region(*PLACES[place_number]), number)
+        if lossless or number % 2 == 0:
+            deliver_surely(world, world.aws.events[happened:])
+        world.process(number % 100)
+        for finding in world.hub.imported[filed:]:
+            if finding["Compliance"]["Status"] == "PASSED":
+                assert truth(world)[finding["Id"].rsplit("/", 1)[-1], finding["GeneratorId"][-6:]] == "PASSED"
+
+
+def deliver_surely(world: World, events: Sequence[object]) -> None:
+    """Deliver events, each again and again until Intake has taken it, as its queue does."""
+    for event in events:
+        message = {"messageId": "e", "body": json.dumps(event)}
+        taken = False
+        while not taken:
+            with suppress(CrashError):
+                taken = not world.intake.handle([message])["batchItemFailures"]
+            world.clock.advance(0 if taken else 60)
+
+
+def truth(world: World) -> dict[tuple[str, str], str]:
+    """Judge everything that ever existed: (resource id, control) to PASSED, FAILED or ARCHIVED."""
+    verdicts: dict[tuple[str, str], str] = {}
+    for account_id, region in PLACES:
+        place = world.aws.region(account_id, region)
+        for number in range(200):
+            for control in SERVICES:
+                verdicts.setdefault((f"vpc-{number:04x}", control), "ARCHIVED")
+        for vpc_id, vpc in place.vpcs.items():
+            for control, service in SERVICES.items():
+                covered = vpc.owner_id != account_id or is_covered(place, vpc_id, service)
+                verdicts[vpc_id, control] = "PASSED" if covered else "FAILED"
+        for instance_id, instance in place.instances.items():
+            verdicts[instance_id, "ROLE.1"] = instance_verdict(instance)
+    return verdicts
+
+
+def is_covered(place: FakeRegion, vpc_id: str, service: str) -> bool:
+    """Tell whether traffic from every subnet of a VPC, present or future, takes the endpoint's route."""
+    routed = {table_id for endpoint in place.endpoints_of(vpc_id, service) for table_id in endpoint.route_table_ids}
+    used = [table for table in place.tables_of(vpc_id) if (table.is_main or table.subnet_ids) and not table.gateway_ids]
+    return all(table.route_table_id in routed for table in used)
+
+
+def instance_verdict(instance: Instance) -> str:
+    """Judge an instance: gone, with a role, or without."""
+    if instance.state == "terminated":
+        return "ARCHIVED"
+    return "PASSED" if instance.profile and instance.profile.role_names else "FAILED"
+
+
+def settle(world: World) -> None:
+    """Let launches end, so that nothing has to wait for ever."""
+    for place in PLACES:
+        region = world.aws.region(*place)
+        for instance_id, instance in region.instances.items():
+            if instance.state == "pending":
+                region.set_state(instance_id, "running")
+
+
+def assert_findings_are_true(world: World) -> None:
+    """Every finding says what is true; what is wrong has one; and the memory agrees with Security Hub."""
+    for (resource_id, control), verdict in truth(world).items():
+        filed = world.hub.state(resource_id, control)
+        assert filed == verdict or (filed is None and verdict != "FAILED"), (resource_id, control, filed, verdict)
+    for (account_id, region), records in world.store.records.items():
+        for record in records.values():
+            finding = world.hub.find(record.resource_id, record.control_id)
+            remembered = (record.status, record.record_state, record.updated_at)
+            assert finding, (account_id, region, record)
+            assert remembered == (finding["Compliance"]["Status"], finding["RecordState"], finding["UpdatedAt"])
+    assert world.hub.ignored == []
+
+
+def assert_all_is_mended(world: World) -> None:
+    """What is still wrong is only what no control may mend: empty profiles, and instances of Auto Scaling."""
+    wrong = {resource_id for (resource_id, _), verdict in truth(world).items() if verdict == "FAILED"}
+    for resource_id in wrong:
+        instance = next(r.instances[resource_id] for r in regions(world) if resource_id in r.instances)
+        assert instance.profile or "aws:autoscaling:groupName" in instance.tags
+
+
+def regions(world: World) -> list[FakeRegion]:
+    """Return the three places of these histories."""
+    return [world.aws.region(*place) for place in PLACES]
+
+
+def assert_one_more_sweep_does_nothing(world: World) -> None:
+    """Idempotence: a sweep of what is settled neither changes nor files nor enqueues."""
+    world.calls.made.clear()
+    world.sweep(*PLACES)
+    world.drain()
+    assert world.calls.counts() == {"send": 1, "observe": len(PLACES), "open_records": len(PLACES)}
+
+
+@settings(SETTINGS, max_examples=600)
+@given(history=HISTORIES)
+def test_any_history_and_one_sweep_converge(history: list[Step]) -> None:
+    """Events in any order, doubled or lost, then one sweep: all is mended, all findings are true, and it is over."""
+    world = World()
+    play(world, history)
+    settle(world)
+
+    world.sweep(*PLACES)
+    world.drain()
+
+    assert_all_is_mended(world)
+    assert_findings_are_true(world)
+    assert world.dead_letters.buried == []
+    assert world.queue.given_up == []
+    assert_one_more_sweep_does_nothing(world)
+
+
+@settings(SETTINGS, max_examples=300)
+@given(history=HISTORIES)
+def test_events_alone_suffice_when_none_is_lost(history: list[Step]) -> None:
+    """With every event delivered once and no sweep at all, the end is the same."""
+    world = World()
+    play(world, history, lossless=True)
+    launched = len(world.aws.events)
+    settle(world)
+    deliver_surely(world, world.aws.events[launched:])
+
+    world.drain()
+
+    assert_all_is_mended(world)
+    assert_findings_are_true(world)
+
+
+@settings(SETTINGS, max_examples=150)
+@given(history=HISTORIES)
+def test_mode_detect_never_touches_anything(history: list[Step]) -> None:
+    """Whatever happens, mode detect performs nothing, and its findings are true after a sweep."""
+    world = World(policy_of(VPCE_1=Mode.DETECT, VPCE_2=Mode.DETECT, ROLE_1=Mode.DETECT))
+    play(world, history)
+    settle(world)
+
+    world.sweep(*PLACES)
+    world.drain()
+
+    assert world.calls.counts()["perform"] == 0
+    assert_findings_are_true(world)
+
+
+BUSY = TransientError("busy")
+TROUBLES: dict[str, list[Trouble]] = {
+    "observe": [Trouble(BUSY), Trouble(BUSY, after=True)],
+    "perform": [
+        Trouble(BUSY),
+        Trouble(BUSY, after=True),
+        Trouble(AwsRefusedError("UnauthorizedOperation", "denied by SCP")),
+        Trouble(AwsRefusedError("IncorrectState", "the world moved")),
+    ],
+    "import": [Trouble(BUSY), Trouble(BUSY, after=True)],
+    "load": [Trouble(BUSY)],
+    "open_records": [Trouble(BUSY)],
+    "save": [Trouble(BUSY), Trouble(BUSY, after=True)],
+    "send": [Trouble(BUSY), Trouble(BUSY, after=True)],
+    "postpone": [Trouble(BUSY), Trouble(BUSY, after=True)],
+}
+PLANS = st.lists(
+    st.sampled_from([(name, trouble) for name, troubles in sorted(TROUBLES.items()) for trouble in troubles])
+    | st.sampled_from([(name, None) for name in sorted(TROUBLES)]),
+    max_size=8,
+)
+REFUSALS = st.lists(st.sampled_from([None, "InternalException", "LimitExceededException"]), max_size=4)
+CRASHES = st.none() | st.tuples(st.integers(0, 60), st.booleans())
+
+
+def plan(world: World, plans: list[tuple[str, Trouble | None]], refusals: list[str | None]) -> None:
+    """Plan which calls go wrong, and which findings are refused for now."""
+    for name, trouble in plans:
+        world.calls.plan(name, trouble)
+    world.hub.refuse(*refusals)
+
+
+@settings(SETTINGS, max_examples=600)
+@given(history=HISTORIES, plans=PLANS, refusals=REFUSALS, crash=CRASHES)
+def test_no_trouble_leaves_a_wrong_finding(
+    history: list[Step],
+    plans: list[tuple[str, Trouble | None]],
+    refusals: list[str | None],
+    crash: tuple[int, bool] | None,
+) -> None:
+    """Any calls may fail and the process may die; once the queue has drained, every finding is true."""
+    world = World()
+    plan(world, plans, refusals)
+    if crash:
+        world.calls.crash_at(crash[0], after=crash[1])
+    play(world, history, lossless=True)
+    world.stop_trouble()
+    launched = len(world.aws.events)
+    settle(world)
+    deliver_surely(world, world.aws.events[launched:])
+
+    world.drain()
+
+    assert_findings_are_true(world)
+    assert world.dead_letters.buried == []
+
+
+@settings(SETTINGS, max_examples=150)
+@given(history=HISTORIES, plans=PLANS, denied=st.sampled_from(["observe", "import", "load", "save"]))
+def test_what_was_buried_is_right_after_the_next_sweep(
+    history: list[Step], plans: list[tuple[str, Trouble | None]], denied: str
+) -> None:
+    """A refusal that waiting does not mend buries messages; when it is gone, one sweep makes all of it right."""
+    world = World()
+    plan(world, plans, [])
+    world.calls.plan(denied, *[Trouble(ObservationError("AccessDenied"))] * 3)
+    world.hub.refuse("InvalidAccess", None, "InvalidInput")
+    play(world, history)
+    world.stop_trouble()
+    settle(world)
+
+    world.sweep(*PLACES)
+    world.drain()
+
+    assert_all_is_mended(world)
+    assert_findings_are_true(world)
+
+
+def crash_scenario(crashes: Sequence[tuple[int, bool]]) -> World:
+    """Two gaps in one VPC and an instance, with the process dying at the given calls; then all goes well."""
+    world = World()
+    place = world.aws.region()
+    vpc_id = place.create_vpc()
+    place.add_route_table(vpc_id, subnet=True)
+    theirs = place.create_endpoint(vpc_id, place.gateway_services["dynamodb"], [place.main_table(vpc_id)])
+    place.launch_instance()
+    targets = [Target(ACCOUNT, REGION, Kind.VPC, vpc_id), Target(ACCOUNT, REGION, Kind.INSTANCE, "i-0001")]
+    world.queue.send(targets)
+    for number, after in crashes:
+        world.calls.crash_at(number, after=after)
+        world.process(1000)
+    world.calls.stop_trouble()
+    world.drain()
+    assert theirs in place.endpoints
+    return world
+
+
+def test_a_crash_between_any_two_calls_makes_one_endpoint_per_gap() -> None:
+    """Two crashes, each before or after any call: one endpoint of ours per gap, and findings that are true."""
+    calls = len(crash_scenario([]).calls.made)
+    points = [(number, after) for number in range(calls) for after in (False, True)]
+
+    for first in points:
+        for second in points:
+            world = crash_scenario([first, second])
+            place = world.aws.region()
+            ours = sorted(endpoint.service_name for endpoint in place.endpoints.values() if endpoint.is_ours)
+            assert ours == [f"com.amazonaws.{REGION}.dynamodb", f"com.amazonaws.{REGION}.s3"]
+            assert_all_is_mended(world)
+            assert_findings_are_true(world)
+            assert world.queue.given_up == []

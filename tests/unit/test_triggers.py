@@ -1,0 +1,457 @@
+"""From events to targets: every call, in both of EC2's dialects, whole, truncated, failed and forged."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from portcullis.errors import UnreadableEventError
+from portcullis.model import Kind, Target
+from portcullis.triggers import CALL_NAMES, PATTERNS, targets_of
+
+from tests.fakes import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, REMEDIATOR_ROLE
+
+VPC = Target(ACCOUNT, REGION, Kind.VPC, "vpc-0a")
+I1, I2 = (Target(ACCOUNT, REGION, Kind.INSTANCE, instance_id) for instance_id in ("i-01", "i-02"))
+EVERYTHING = Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION)
+
+Json = Any
+ARABIC_ONE = chr(0x661)
+
+
+def event(detail: Json, detail_type: str = "AWS API Call via CloudTrail", **envelope: Json) -> dict[str, Json]:
+    """Return an EventBridge event."""
+    return {
+        "version": "0",
+        "id": "6f3c1a52-0000-4000-8000-000000000000",
+        "detail-type": detail_type,
+        "source": "aws.ec2",
+        "account": ACCOUNT,
+        "time": "2026-03-02T09:00:00Z",
+        "region": REGION,
+        "resources": [],
+        "detail": detail,
+        **envelope,
+    }
+
+
+def call(name: str, request: Json = None, response: Json = None, **more: Json) -> dict[str, Json]:
+    """Return the event of an EC2 call, in the old dialect unless the parts are wrapped already."""
+    record = {
+        "eventVersion": "1.09",
+        "eventSource": "ec2.amazonaws.com",
+        "eventName": name,
+        "awsRegion": REGION,
+        "requestParameters": request,
+        "responseElements": response,
+        "readOnly": False,
+        "eventType": "AwsApiCall",
+    }
+    return event(record | more)
+
+
+def new(name: str, request: Json = None, response: Json = None, **more: Json) -> dict[str, Json]:
+    """Return the event of an EC2 call in the new dialect: request and response in wrappers."""
+    answer = {"xmlns": "http://ec2.amazonaws.com/doc/2016-11-15/", "requestId": "r"} | (response or {})
+    return call(name, {f"{name}Request": request}, {f"{name}Response": answer}, **more)
+
+
+def items(*instance_ids: str) -> dict[str, Json]:
+    """Return an instancesSet of the old dialect."""
+    return {"instancesSet": {"items": [{"instanceId": instance_id} for instance_id in instance_ids]}}
+
+
+LAUNCH = {"instancesSet": {"items": [{"minCount": 1, "maxCount": 2}]}, "subnetId": "subnet-0a"}
+VPC_0A = {"vpcId": "vpc-0a", "ownerId": 11122223333}
+ASSOCIATION = {"iamInstanceProfileAssociation": {"associationId": "iip-assoc-0", "instanceId": "i-01"}}
+
+
+def fleet(*sets: Json) -> dict[str, Json]:
+    """Return the answer of an instant CreateFleet."""
+    return {"fleetId": "fleet-0", "fleetInstanceSet": {"item": list(sets)}}
+
+
+CASES: dict[str, tuple[dict[str, Json], list[Target]]] = {
+    "CreateVpc": (call("CreateVpc", {"cidrBlock": "10.0.0.0/16"}, {"requestId": "r", "vpc": VPC_0A}), [VPC]),
+    "CreateVpc, new dialect": (new("CreateVpc", {"CidrBlock": "10.0.0.0/16"}, {"vpc": VPC_0A}), [VPC]),
+    "CreateVpc, response truncated": (call("CreateVpc", {"cidrBlock": "10.0.0.0/16"}), [EVERYTHING]),
+    "CreateVpc, VPC truncated": (call("CreateVpc", {}, {"requestId": "r"}), [EVERYTHING]),
+    "CreateDefaultVpc, empty request": (new("CreateDefaultVpc", "", {"vpc": VPC_0A}), [VPC]),
+    "CreateDefaultVpc, old dialect": (call("CreateDefaultVpc", None, {"vpc": VPC_0A}), [VPC]),
+    "CreateDefaultVpc, empty strings": (
+        call("CreateDefaultVpc", {"CreateDefaultVpcRequest": ""}, {"CreateDefaultVpcResponse": ""}),
+        [EVERYTHING],
+    ),
+    "CreateSubnet": (call("CreateSubnet", {"vpcId": "vpc-0a"}, {"subnet": VPC_0A}), [VPC]),
+    "CreateSubnet, response truncated": (call("CreateSubnet", {"vpcId": "vpc-0a"}), [VPC]),
+    "CreateSubnet, request truncated": (call("CreateSubnet", None, {"subnet": VPC_0A}), [VPC]),
+    "CreateSubnet, both truncated": (call("CreateSubnet"), [EVERYTHING]),
+    "CreateRouteTable": (call("CreateRouteTable", {"vpcId": "vpc-0a"}, {"routeTable": VPC_0A}), [VPC]),
+    "CreateRouteTable, new dialect": (new("CreateRouteTable", {"VpcId": "vpc-0a"}, {}), [VPC]),
+    "AssociateRouteTable": (
+        call("AssociateRouteTable", {"routeTableId": "rtb-0", "subnetId": "subnet-0"}, {"associationId": "a"}),
+        [EVERYTHING],
+    ),
+    "ReplaceRouteTableAssociation": (
+        call("ReplaceRouteTableAssociation", {"associationId": "a", "routeTableId": "rtb-0"}, {"_return": True}),
+        [EVERYTHING],
+    ),
+    "DisassociateRouteTable": (call("DisassociateRouteTable", {"associationId": "a"}, {"_return": True}), [EVERYTHING]),
+    "DeleteRouteTable": (call("DeleteRouteTable", {"routeTableId": "rtb-0"}, {"_return": True}), [EVERYTHING]),
+    "CreateVpcEndpoint, one table": (
+        new("CreateVpcEndpoint", {"VpcId": "vpc-0a", "RouteTableId": {"tag": 1, "content": "rtb-0"}},
+            {"vpcEndpoint": VPC_0A | {"routeTableIdSet": {"item": "rtb-0"}}}),
+        [VPC],
+    ),
+    "CreateVpcEndpoint, many tables, empty sets": (
+        new("CreateVpcEndpoint", {"VpcId": "vpc-0a", "RouteTableId": [{"tag": 1, "content": "rtb-0"}]},
+            {"vpcEndpoint": VPC_0A | {"subnetIdSet": "", "routeTableIdSet": {"item": ["rtb-0", "rtb-1"]}}}),
+        [VPC],
+    ),
+    "CreateVpcEndpoint, response truncated": (
+        call("CreateVpcEndpoint", {"CreateVpcEndpointRequest": {"VpcId": "vpc-0a"}}), [VPC]),
+    "CreateVpcEndpoint, id tagged": (
+        call("CreateVpcEndpoint", {"CreateVpcEndpointRequest": {"VpcId": {"tag": 1, "content": "vpc-0a"}}}), [VPC]),
+    "CreateVpcEndpoint, empty response": (new("CreateVpcEndpoint", "", {"vpcEndpoint": ""}), [EVERYTHING]),
+    "ModifyVpcEndpoint": (
+        new("ModifyVpcEndpoint", {"VpcEndpointId": "vpce-0", "RemoveRouteTableId": {"tag": 1, "content": "rtb-0"}},
+            {"return": True}),
+        [EVERYTHING],
+    ),
+    "DeleteVpcEndpoints": (
+        new("DeleteVpcEndpoints", {"VpcEndpointId": {"tag": 1, "content": "vpce-0"}}, {"unsuccessful": ""}),
+        [EVERYTHING],
+    ),
+    "DeleteVpc": (call("DeleteVpc", {"vpcId": "vpc-0a"}, {"_return": True}), [VPC]),
+    "DeleteVpc, new dialect": (new("DeleteVpc", {"VpcId": "vpc-0a"}, {"return": True}), [VPC]),
+    "DeleteVpc, request truncated": (call("DeleteVpc", None, {"_return": True}), [EVERYTHING]),
+    "RunInstances, one": (call("RunInstances", LAUNCH, items("i-01")), [I1]),
+    "RunInstances, two, sorted, once each": (call("RunInstances", LAUNCH, items("i-02", "i-01", "i-02")), [I1, I2]),
+    "RunInstances, new dialect, one item": (
+        new("RunInstances", {}, {"instancesSet": {"item": {"instanceId": "i-01"}}}), [I1]),
+    "RunInstances, new dialect, items": (
+        new("RunInstances", {}, {"instancesSet": {"item": [{"instanceId": "i-01"}, {"instanceId": "i-02"}]}}),
+        [I1, I2],
+    ),
+    "RunInstances, response truncated": (call("RunInstances", LAUNCH), [EVERYTHING]),
+    "RunInstances, response an empty string": (call("RunInstances", LAUNCH, ""), [EVERYTHING]),
+    "RunInstances, set an empty string": (call("RunInstances", LAUNCH, {"instancesSet": ""}), [EVERYTHING]),
+    "RunInstances, set an empty object": (call("RunInstances", LAUNCH, {"instancesSet": {}}), [EVERYTHING]),
+    "RunInstances by Auto Scaling": (
+        call("RunInstances", LAUNCH, items("i-01"), userAgent="autoscaling.amazonaws.com"), [I1]),
+    "StartInstances": (call("StartInstances", items("i-01", "i-02"), items("i-01", "i-02")), [I1, I2]),
+    "StartInstances, response truncated": (call("StartInstances", items("i-01", "i-02")), [I1, I2]),
+    "TerminateInstances": (call("TerminateInstances", items("i-01"), items("i-01")), [I1]),
+    "TerminateInstances, request omitted": (call("TerminateInstances", None, items("i-01")), [I1]),
+    "TerminateInstances, both omitted": (call("TerminateInstances"), [EVERYTHING]),
+    "CreateFleet, instant, one instance": (
+        new("CreateFleet", {"Type": "instant"}, fleet({"instanceIds": {"item": "i-01"}})), [I1]),
+    "CreateFleet, instant, several sets": (
+        new("CreateFleet", {"Type": "instant"},
+            fleet({"instanceIds": {"item": ["i-02"]}}, {"instanceIds": {"item": ["i-01", "i-02"]}})),
+        [I1, I2],
+    ),
+    "CreateFleet, instant, one set": (
+        new("CreateFleet", {"Type": "instant"}, {"fleetInstanceSet": {"item": {"instanceIds": {"item": ["i-01"]}}}}),
+        [I1],
+    ),
+    "CreateFleet, maintain": (new("CreateFleet", {"Type": "maintain"}, {"fleetId": "fleet-0"}), [EVERYTHING]),
+    "CreateFleet, instant, nothing launched": (
+        new("CreateFleet", {"Type": "instant"}, {"fleetInstanceSet": ""}), [EVERYTHING]),
+    "AssociateIamInstanceProfile": (new("AssociateIamInstanceProfile", {"InstanceId": "i-01"}, ASSOCIATION), [I1]),
+    "AssociateIamInstanceProfile, response truncated": (
+        new("AssociateIamInstanceProfile", {"InstanceId": "i-01"}), [I1]),
+    "AssociateIamInstanceProfile, old dialect": (call("AssociateIamInstanceProfile", {"instanceId": "i-01"}), [I1]),
+    "ReplaceIamInstanceProfileAssociation": (
+        new("ReplaceIamInstanceProfileAssociation", {"AssociationId": "iip-assoc-0"}, ASSOCIATION), [I1]),
+    "ReplaceIamInstanceProfileAssociation, un-nested": (
+        new("ReplaceIamInstanceProfileAssociation", {"AssociationId": "iip-assoc-0"}, {"instanceId": "i-01"}), [I1]),
+    "ReplaceIamInstanceProfileAssociation, without a wrapper": (
+        call("ReplaceIamInstanceProfileAssociation", {"AssociationId": "iip-assoc-0"}, ASSOCIATION), [I1]),
+    "ReplaceIamInstanceProfileAssociation, truncated": (
+        new("ReplaceIamInstanceProfileAssociation", {"AssociationId": "iip-assoc-0"}), [EVERYTHING]),
+    "DisassociateIamInstanceProfile": (
+        new("DisassociateIamInstanceProfile", {"AssociationId": "iip-assoc-0"}, ASSOCIATION), [I1]),
+    "DisassociateIamInstanceProfile, truncated": (
+        new("DisassociateIamInstanceProfile", {"AssociationId": "iip-assoc-0"}), [EVERYTHING]),
+    "state change": (
+        event({"instance-id": "i-01", "state": "running"}, "EC2 Instance State-change Notification"), [I1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given_event", "expected"), CASES.values(), ids=CASES.keys())
+def test_targets(given_event: dict[str, Json], expected: list[Target]) -> None:
+    """Each spelling of each call leads to what has to be looked at; what cannot be told, to everything."""
+    assert targets_of(json.loads(json.dumps(given_event))) == expected
+
+
+def test_every_call_of_the_patterns_is_in_the_table() -> None:
+    """No call reaches the function untested."""
+    assert {name.split(",")[0].split(" by ")[0] for name in CASES} == {*CALL_NAMES, "state change"}
+    assert PATTERNS["changes"]["detail"]["eventName"] == list(CALL_NAMES)
+
+
+@pytest.mark.parametrize("missing", ["requestParameters", "responseElements"])
+@pytest.mark.parametrize("given_event", [case[0] for case in CASES.values()], ids=CASES.keys())
+def test_an_omitted_half_never_hides_the_event(given_event: dict[str, Json], missing: str) -> None:
+    """CloudTrail omits what is too long: there is always something to look at, and it is in the same place."""
+    detail = {key: value for key, value in given_event["detail"].items() if key != missing}
+
+    found = targets_of(given_event | {"detail": detail})
+
+    assert found
+    assert {(target.account_id, target.region) for target in found} == {(ACCOUNT, REGION)}
+
+
+class TestFailedCalls:
+    """A call that failed changed nothing; some failures concern what may be ours."""
+
+    @pytest.mark.parametrize("code", ["Client.UnauthorizedOperation", "Client.VpcLimitExceeded", "AccessDenied", "X"])
+    @pytest.mark.parametrize("name", CALL_NAMES)
+    def test_a_failed_call_is_ignored(self, name: str, code: str) -> None:
+        """Nothing happened."""
+        assert targets_of(call(name, {"vpcId": "vpc-0a"}, None, errorCode=code, errorMessage="no")) == []
+
+    @pytest.mark.parametrize("code", [None, ""])
+    def test_an_empty_error_code_is_no_error(self, code: str | None) -> None:
+        """Some publishers of records spell success so."""
+        given = call("TerminateInstances", items("i-01"), items("i-01"), errorCode=code, errorMessage=code)
+        assert targets_of(given) == [I1]
+
+    def test_a_dry_run_is_ignored(self) -> None:
+        """It is reported as a failure that is none."""
+        message = "Request would have succeeded, but DryRun flag is set."
+        given = call("RunInstances", LAUNCH, None, errorCode="Client.DryRunOperation", errorMessage=message)
+        assert targets_of(given) == []
+
+    @pytest.mark.parametrize("flag", [True, "true", "True"])
+    def test_the_dry_run_flag_alone_is_enough(self, flag: object) -> None:
+        """Even a record without an error changed nothing then."""
+        assert targets_of(new("CreateVpcEndpoint", {"VpcId": "vpc-0a", "DryRun": flag})) == []
+        assert targets_of(call("RunInstances", LAUNCH | {"dryRun": flag}, items("i-01"))) == []
+
+    def test_a_dry_run_flag_that_is_off_changes_nothing(self) -> None:
+        """The call was real."""
+        assert targets_of(call("RunInstances", LAUNCH | {"dryRun": False}, items("i-01"))) == [I1]
+
+    EXISTS = "route table rtb-0 already has a route with destination-prefix-list-id pl-6da54004"
+
+    @pytest.mark.parametrize("code", ["Client.RouteAlreadyExists", "Client.InvalidParameter"])
+    def test_their_endpoint_met_ours(self, code: str) -> None:
+        """CreateVpcEndpoint failed over a route that exists: look at the VPC that the request names."""
+        request = {"CreateVpcEndpointRequest": {"VpcId": "vpc-0a", "RouteTableId": {"tag": 1, "content": "rtb-0"}}}
+        assert targets_of(call("CreateVpcEndpoint", request, errorCode=code, errorMessage=self.EXISTS)) == [VPC]
+
+    @pytest.mark.parametrize("code", ["Client.RouteAlreadyExists", "Client.InvalidParameter"])
+    def test_their_extension_met_ours(self, code: str) -> None:
+        """ModifyVpcEndpoint names no VPC: look at everything there."""
+        request = {"ModifyVpcEndpointRequest": {"VpcEndpointId": "vpce-0"}}
+        given = call("ModifyVpcEndpoint", request, errorCode=code, errorMessage=self.EXISTS)
+        assert targets_of(given) == [EVERYTHING]
+
+    def test_their_deletion_met_something_inside(self) -> None:
+        """DeleteVpc failed over what is in it, which may be ours."""
+        message = "The vpc 'vpc-0a' has dependencies and cannot be deleted."
+        given = call("DeleteVpc", {"vpcId": "vpc-0a"}, errorCode="Client.DependencyViolation", errorMessage=message)
+        assert targets_of(given) == [VPC]
+
+    def test_another_invalid_parameter_is_ignored(self) -> None:
+        """The code alone says nothing."""
+        given = call("CreateVpcEndpoint", {"vpcId": "vpc-0a"}, errorCode="Client.InvalidParameter", errorMessage="x")
+        assert targets_of(given) == []
+        without_message = call("CreateVpcEndpoint", {"vpcId": "vpc-0a"}, errorCode="Client.InvalidParameter")
+        assert targets_of(without_message) == []
+
+    def test_a_conflict_code_of_another_call_is_ignored(self) -> None:
+        """Deleting a route table that is in use has nothing to do with us."""
+        given = call("DeleteRouteTable", {"routeTableId": "rtb-0"}, errorCode="Client.DependencyViolation")
+        assert targets_of(given) == []
+
+
+class TestOthers:
+    """Events of other services, other calls and other shapes."""
+
+    @pytest.mark.parametrize(
+        ("source", "event_source", "name"),
+        [
+            ("aws.apigateway", "apigateway.amazonaws.com", "CreateRoute"),
+            ("aws.appstream", "appstream.amazonaws.com", "CreateFleet"),
+            ("aws.iam", "iam.amazonaws.com", "AddRoleToInstanceProfile"),
+            ("aws.ec2", "appstream.amazonaws.com", "CreateFleet"),
+            ("aws.ec2", "ec2messages.amazonaws.com", "RunInstances"),
+            ("aws.appstream", "ec2.amazonaws.com", "CreateFleet"),
+            ("custom.app", "ec2.amazonaws.com", "CreateVpc"),
+        ],
+    )
+    def test_a_name_that_another_service_shares(self, source: str, event_source: str, name: str) -> None:
+        """Both the envelope's source and the record's have to be EC2's."""
+        given = call(name, {"vpcId": "vpc-0a"}, items("i-01"), eventSource=event_source) | {"source": source}
+        assert targets_of(given) == []
+
+    @pytest.mark.parametrize("name", ["CreateRoute", "DescribeVpcs", "DeleteSubnet", "CreateTags", "createvpc"])
+    def test_another_call_of_ec2(self, name: str) -> None:
+        """What changes nothing that is judged leads nowhere."""
+        assert targets_of(call(name, {"vpcId": "vpc-0a"}, {"vpc": VPC_0A})) == []
+
+    @pytest.mark.parametrize("detail_type", ["EC2 Spot Instance Interruption Warning", "AWS Console Sign In"])
+    def test_another_kind_of_event(self, detail_type: str) -> None:
+        """Only calls and state changes count."""
+        assert targets_of(event({"instance-id": "i-01"}, detail_type)) == []
+
+    def test_account_and_region_come_from_the_envelope(self) -> None:
+        """What the record claims about them is a claim."""
+        forged = {"awsRegion": OTHER_REGION, "recipientAccountId": OTHER_ACCOUNT, "account": OTHER_ACCOUNT}
+        given = call("CreateVpc", {}, {"vpc": VPC_0A | {"ownerId": OTHER_ACCOUNT}}, **forged)
+        assert targets_of(given) == [VPC]
+
+
+def issued_by(name: object, kind: str = "Role") -> dict[str, Json]:
+    """Return the identity of a session."""
+    issuer = {"type": kind, "userName": name, "arn": f"arn:aws:iam::{ACCOUNT}:role/{name}"}
+    return {"type": "AssumedRole", "sessionContext": {"sessionIssuer": issuer}}
+
+
+class TestOwnCalls:
+    """Portcullis does not react to itself."""
+
+    def test_a_call_of_our_own_role_has_no_targets(self) -> None:
+        """What we made is known; a loop of reactions is impossible."""
+        given = new("CreateVpcEndpoint", {"VpcId": "vpc-0a"}, userIdentity=issued_by(REMEDIATOR_ROLE))
+        assert targets_of(given, (REMEDIATOR_ROLE,)) == []
+        assert targets_of(given) == [VPC]
+
+    @pytest.mark.parametrize(
+        "identity",
+        [
+            issued_by("developer"),
+            issued_by(REMEDIATOR_ROLE, kind="User"),
+            issued_by(f"{REMEDIATOR_ROLE}-2"),
+            issued_by([REMEDIATOR_ROLE]),
+            {"type": "IAMUser", "userName": REMEDIATOR_ROLE},
+            {"type": "AssumedRole"},
+            None,
+            "",
+        ],
+    )
+    def test_everybody_elses_call_has(self, identity: Json) -> None:
+        """Only a session of a role of exactly that name is ours."""
+        given = new("CreateVpcEndpoint", {"VpcId": "vpc-0a"}, userIdentity=identity)
+        assert targets_of(given, (REMEDIATOR_ROLE,)) == [VPC]
+
+
+class TestUnreadable:
+    """What EventBridge would never send is refused, and the text says which field and how."""
+
+    @pytest.mark.parametrize("given_event", [None, [], "text", 7, True])
+    def test_not_an_object(self, given_event: Json) -> None:
+        """The text says what to pass instead."""
+        with pytest.raises(UnreadableEventError, match=r"the event is .*; pass a whole EventBridge event"):
+            targets_of(given_event)
+
+    @pytest.mark.parametrize("name", ["source", "detail-type", "account", "region", "detail"])
+    @pytest.mark.parametrize("value", [None, 12, [], True])
+    def test_an_envelope_field_is_missing_or_wrong(self, name: str, value: Json) -> None:
+        """The field is named, and shown, or called missing."""
+        shown = "missing" if value is None else str(value)
+        with pytest.raises(UnreadableEventError, match=f"^{name} is ") as caught:
+            targets_of(call("CreateVpc") | {name: value})
+        assert str(caught.value).startswith(f"{name} is {shown}, ")
+
+    @pytest.mark.parametrize(
+        "account", ["", "1111", "1111222233334", "11112222333x", "*" * 12, f"{ACCOUNT}\n", ARABIC_ONE * 12]
+    )
+    def test_the_account_is_twelve_digits(self, account: str) -> None:
+        """Anything else could end in the ARN of a role."""
+        with pytest.raises(UnreadableEventError, match=r"account is .*, expected 12 digits"):
+            targets_of(call("CreateVpc") | {"account": account})
+
+    @pytest.mark.parametrize("region", ["", "eu_west_1", "EU-WEST-1", "eu-west-1/x", "*", "eu-west-1\n"])
+    def test_the_region_is_a_region(self, region: str) -> None:
+        """Anything else could end in the name of a host."""
+        with pytest.raises(UnreadableEventError, match=r"region is .*, expected a Region name"):
+            targets_of(call("CreateVpc") | {"region": region})
+
+    def test_a_bare_cloudtrail_record_is_told_apart(self) -> None:
+        """The commonest mistake at the command line: the record without its envelope."""
+        with pytest.raises(UnreadableEventError, match=r"source is missing, .* pass a whole EventBridge event"):
+            targets_of(call("CreateVpc")["detail"])
+
+    @pytest.mark.parametrize("name", ["eventSource", "eventName"])
+    def test_a_record_without_its_name(self, name: str) -> None:
+        """A call without a name is not one of CloudTrail's records."""
+        with pytest.raises(UnreadableEventError, match=f"{name} is missing"):
+            targets_of(call("CreateVpc", **{name: None}))
+
+    def test_a_state_change_without_an_instance(self) -> None:
+        """It names nothing to look at."""
+        with pytest.raises(UnreadableEventError, match="instance-id is missing"):
+            targets_of(event({"state": "running"}, "EC2 Instance State-change Notification"))
+
+    @pytest.mark.parametrize("bad", ["vpc-*", "*", "vpc-0a/../x", "vpc-0a\n", "vpc 0a", "vpc-0?", ["vpc-0a"], 7, True])
+    def test_an_id_that_is_none_is_refused(self, bad: Json) -> None:
+        """An id ends in a filter, where a wildcard would match everything."""
+        with pytest.raises(UnreadableEventError, match=r"the vpc id is .*, expected letters, digits and hyphens"):
+            targets_of(call("DeleteVpc", {"vpcId": bad}))
+
+    @pytest.mark.parametrize("bad", ["i-*", "i-01,i-02"])
+    def test_a_bad_instance_id_is_refused_wherever_it_stands(self, bad: str) -> None:
+        """One bad id among good ones is enough; a state change is no exception."""
+        with pytest.raises(UnreadableEventError, match="the instance id is"):
+            targets_of(call("TerminateInstances", None, items("i-01", bad)))
+        with pytest.raises(UnreadableEventError, match="the instance id is"):
+            targets_of(event({"instance-id": bad}, "EC2 Instance State-change Notification"))
+
+    def test_a_long_value_is_shown_short(self) -> None:
+        """A log line stays one line."""
+        with pytest.raises(UnreadableEventError) as caught:
+            targets_of(call("CreateVpc") | {"account": "9" * 5000})
+        assert len(str(caught.value)) < 200
+
+    def test_a_list_nested_without_end_is_not_a_crash(self) -> None:
+        """Whatever an event holds, the answer is targets or a refusal."""
+        nested: Json = "i-01"
+        for _ in range(5000):
+            nested = {"items": nested}
+        assert targets_of(call("StartInstances", {"instancesSet": nested})) == [EVERYTHING]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    ["items", "item", "tag", "content", "instanceId", "InstanceId", "vpcId", "instancesSet", "vpc", "subnet"]
+    + ["fleetInstanceSet", "instanceIds", "iamInstanceProfileAssociation", "dryRun"]
+    + [f"{name}{half}" for name in ("CreateVpc", "CreateFleet", "RunInstances") for half in ("Request", "Response")]
+)
+PARTS = st.recursive(
+    st.sampled_from([None, "", "vpc-0a", "i-01", "*", 7, True]) | JSON,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=12,
+)
+NEAR_EVENTS = st.builds(
+    lambda name, request, response, more: call(name, request, response, **more),
+    st.sampled_from(CALL_NAMES) | st.text(max_size=3),
+    PARTS,
+    PARTS,
+    st.dictionaries(st.sampled_from(["errorCode", "errorMessage", "eventSource", "userIdentity"]), PARTS, max_size=2),
+)
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=1000)
+@given(given_event=JSON | NEAR_EVENTS | st.builds(event, PARTS))
+def test_any_json_gives_targets_or_a_refusal(given_event: Json) -> None:
+    """Never another exception; and every target is in the envelope's account and Region, with a proper id."""
+    try:
+        found = targets_of(given_event, (REMEDIATOR_ROLE,))
+    except UnreadableEventError:
+        return
+    assert found == sorted(set(found))
+    for target in found:
+        assert (target.account_id, target.region) == (ACCOUNT, REGION)
+        assert (target.resource_id is None) is (target.kind is Kind.ACCOUNT_REGION)
+        assert target.resource_id is None or target.resource_id.replace("-", "").isalnum()
