@@ -16,7 +16,7 @@ SAM := $(CURDIR)/.sam-venv/bin/sam
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local test lint types contracts unit validate build lock format docs clean
+.PHONY: help demo local test lint types contracts unit pipeline validate build lock format docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ demo: .venv/.local ## The main job on one machine: an organisation, Portcullis i
 local: .venv/.local ## Keep the local organisation running as an AWS endpoint (PORT=5588)
 	@$(BIN)/python -m local serve --port $(PORT)
 
-test: lint types contracts unit validate build ## Everything that must be green before a change lands
+test: lint types contracts unit pipeline validate build ## Everything that must be green before a change lands
 	@echo "make test: all checks passed"
 
 lint: .venv/.tests
@@ -40,8 +40,11 @@ types: .venv/.tests
 contracts: .venv/.tests
 	$(BIN)/lint-imports
 
-unit: .venv/.tests
+unit: .venv/.tests ## The package, its adapters and functions, and the contracts
 	$(BIN)/pytest
+
+pipeline: .venv/.tests ## The local organisation, and Portcullis deployed in it
+	$(BIN)/pytest --no-cov tests/local tests/pipeline
 
 validate: .sam-venv/.installed
 	$(SAM) validate --lint

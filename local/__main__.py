@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
-from .clients import HOME_REGION, HUB_ACCOUNT_ID, MEMBER_ROLE_NAME
-from .console import render
-from .deployment import MEMBER_ACCOUNT_IDS, REGIONS
+from .clients import HOME_REGION, HUB_ACCOUNT_ID, MEMBER_ACCOUNT_IDS, MEMBER_ROLE_NAME, REGIONS
+from .demo import run
+from .journal import Step, render
 from .organisation import LocalOrganisation, PortTakenError
 from .template import TemplateError
 
-if TYPE_CHECKING:
-    from .journal import Step
-
-_INSTRUCTIONS = """\
+_INSTRUCTIONS = f"""\
 Portcullis runs in a local AWS organisation. In another terminal:
 
-  export AWS_ENDPOINT_URL={url} AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any \\
-      AWS_DEFAULT_REGION={region}
+  export AWS_ENDPOINT_URL={{url}} AWS_DEFAULT_REGION={HOME_REGION} \\
+      AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
   aws ec2 create-vpc --cidr-block 10.0.0.0/16
   aws securityhub get-findings
 
-That is account {hub}. For {members}:
+That is account {HUB_ACCOUNT_ID}. Keys for another account are answered by
 
   aws sts assume-role --role-session-name me \\
-      --role-arn arn:aws:iam::{member}:role/{role}
+      --role-arn arn:aws:iam::{MEMBER_ACCOUNT_IDS[0]}:role/{MEMBER_ROLE_NAME}
 
-Governed Regions: {regions}. Stop with Ctrl-C.
+Member accounts: {", ".join(MEMBER_ACCOUNT_IDS)}.
+Governed Regions: {", ".join(REGIONS)}. Stop with Ctrl-C.
 """
-
-
-class _Refused(click.ClickException):
-    """The command cannot run as asked: one line, and status 2."""
-
-    exit_code = 2
 
 
 @click.group()
@@ -57,42 +48,23 @@ def serve(port: int) -> None:
     try:
         # QueueDelaySeconds at its least: nobody wants to wait half a minute for the first finding.
         with LocalOrganisation(port=port, parameters={"QueueDelaySeconds": "2"}) as organisation:
-            click.echo(
-                _INSTRUCTIONS.format(
-                    url=organisation.endpoint_url,
-                    region=HOME_REGION,
-                    hub=HUB_ACCOUNT_ID,
-                    members=", ".join(MEMBER_ACCOUNT_IDS),
-                    member=MEMBER_ACCOUNT_IDS[0],
-                    role=MEMBER_ROLE_NAME,
-                    regions=", ".join(REGIONS),
-                )
-            )
+            click.echo(_INSTRUCTIONS.format(url=organisation.clients.endpoint_url))
             organisation.journal.subscribe(_show)
             threading.Event().wait()
-    except PortTakenError as error:
-        raise _Refused(str(error)) from error
-    except TemplateError as error:
-        raise click.ClickException(str(error)) from error
+    except (PortTakenError, TemplateError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
 
 
 @main.command()
-@click.option(
-    "--output",
-    default=Path("build/demo.json"),
-    show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write what was found.",
-)
-def demo(output: Path) -> None:
+@click.option("--output", default="build/demo.json", show_default=True, help="Where to write what was found.")
+def demo(output: str) -> None:
     """Show what Portcullis does, and write the facts to a file."""
-    # Imported here: serving does not need it.
-    sys.exit(importlib.import_module("local.demo").run(output))
+    sys.exit(run(Path(output)))
 
 
 def _show(step: Step) -> None:
-    line = render(step)
-    if line is not None:
+    if line := render(step):
         click.echo(line)
 
 

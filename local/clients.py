@@ -1,4 +1,4 @@
-"""boto3 clients for any account and Region of the local organisation."""
+"""The accounts and Regions of the local organisation, and boto3 clients for them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import botocore.session
 from botocore.config import Config
 
 HUB_ACCOUNT_ID = "123456789012"
-HOME_REGION = "us-east-1"
+MEMBER_ACCOUNT_IDS = ("111122223333", "222233334444", "333344445555", "444455556666")
+ACCOUNT_IDS = (HUB_ACCOUNT_ID, *MEMBER_ACCOUNT_IDS)
 MEMBER_ROLE_NAME = "OrganizationAccountAccessRole"
+HOME_REGION = "us-east-1"
+REGIONS = (HOME_REGION, "eu-west-1", "ap-northeast-1")
 
 # The person's own AWS configuration must not leak in: a profile of theirs may even be missing.
-_NO_CONFIGURATION = {
-    "profile": (None, None, None, None),
-    "config_file": (None, None, os.devnull, None),
-    "credentials_file": (None, None, os.devnull, None),
-}
+_NOWHERE = (None, None, os.devnull, None)
+_NO_CONFIGURATION = {"profile": (None,) * 4, "config_file": _NOWHERE, "credentials_file": _NOWHERE}
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 2})
 
 
 class Clients:
@@ -30,40 +31,27 @@ class Clients:
         # Any: the typed overloads of `client` accept literal service names only.
         self._session: Any = boto3.Session(botocore_session=botocore.session.Session(session_vars=_NO_CONFIGURATION))
         self._clients: dict[tuple[str, str, str], Any] = {}
-        self._credentials: dict[str, dict[str, str]] = {
-            HUB_ACCOUNT_ID: {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
-        }
+        self._keys: dict[str, tuple[str, ...]] = {HUB_ACCOUNT_ID: ("any", "any")}
         self._lock = threading.RLock()
 
     def client(self, service: str, account_id: str = HUB_ACCOUNT_ID, region: str = HOME_REGION) -> Any:
         """Return a client that acts as an administrator of `account_id` in `region`."""
+        key, names = (service, account_id, region), ("access_key_id", "secret_access_key", "session_token")
         with self._lock:  # creating clients from one session is not thread-safe
-            key = (service, account_id, region)
+            if account_id not in self._keys:
+                role_arn = f"arn:aws:iam::{account_id}:role/{MEMBER_ROLE_NAME}"
+                issued = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="administrator")[
+                    "Credentials"
+                ]
+                self._keys[account_id] = (issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"])
             if key not in self._clients:
+                keys = {f"aws_{name}": value for name, value in zip(names, self._keys[account_id], strict=False)}
                 self._clients[key] = self._session.client(
-                    service,
-                    region_name=region,
-                    endpoint_url=self.endpoint_url,
-                    config=Config(retries={"mode": "standard", "total_max_attempts": 2}),
-                    **self._administrator_of(account_id),
+                    service, region_name=region, endpoint_url=self.endpoint_url, config=_CONFIG, **keys
                 )
             return self._clients[key]
 
-    def _administrator_of(self, account_id: str) -> dict[str, str]:
-        if account_id not in self._credentials:
-            role_arn = f"arn:aws:iam::{account_id}:role/{MEMBER_ROLE_NAME}"
-            answer = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="administrator")
-            issued = answer["Credentials"]
-            self._credentials[account_id] = {
-                "aws_access_key_id": issued["AccessKeyId"],
-                "aws_secret_access_key": issued["SecretAccessKey"],
-                "aws_session_token": issued["SessionToken"],
-            }
-        return self._credentials[account_id]
-
     def close(self) -> None:
         """Close the connections of every client."""
-        with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
+        for client in self._clients.values():
+            client.close()

@@ -1,363 +1,234 @@
 """Creates the resources of a template: one small handler for each type, and an error for everything else.
 
-moto accepts more than it acts on, so every handler names the properties that it uses and those that it
-knowingly ignores. Anything else stops the deployment: a demo must not show what AWS would not do.
+moto accepts more than it acts on, so every handler names the properties that it uses and those that mean
+nothing on one machine. Anything else stops the deployment: a demo must not show what AWS would not do.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, ParamValidationError
 
-from .intrinsics import Scope
-from .stacks import DEFAULT_CONCURRENCY, EventSourceSpec, FunctionSpec, Handler, QueueSpec, Stack, Wanted
-from .template import Created, TemplateError
+from .functions import FunctionSpec
+from .queues import EventSource
+from .template import Created, Scope, Source, Template, TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .clients import Clients
+
+_DEFAULT_CONCURRENCY = 4
+_IGNORED_ATTRIBUTES = {"Metadata", "DeletionPolicy", "UpdateReplacePolicy"}  # nothing is updated or deleted here
+
+Properties = dict[str, Any]
+
+
+@dataclass
+class Stack:
+    """One deployed template, and what must run for it. `queues` has ARNs by logical id, `layers` folders by ARN."""
+
+    name: str
+    account_id: str
+    region: str
+    template: Template
+    clients: Clients
+    functions: list[FunctionSpec] = field(default_factory=list)
+    event_sources: list[EventSource] = field(default_factory=list)
+    queues: dict[str, str] = field(default_factory=dict)
+    layers: dict[str, Source] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        """Return a client of the stack's account and Region."""
+        return self.clients.client(service, self.account_id, self.region)
+
+    def arn(self, service: str, resource: str) -> str:
+        """Return the ARN of a resource in the stack's account and Region."""
+        return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
+
+    def take_name(self, properties: Properties, key: str, logical_id: str, suffix: str = "") -> str:
+        """Remove and return the name in `properties`, or the one that CloudFormation would make up."""
+        return str(properties.pop(key, f"{self.name}-{logical_id}{suffix}"))
+
 
 def deploy(stack: Stack, parameters: Mapping[str, str]) -> None:
-    """Create every resource of the stack's template, and fill in the rest of `stack`.
+    """Create every resource of the stack's template, and fill in the rest of `stack`; may raise TemplateError."""
 
-    Raises:
-        TemplateError: a type or a property that no handler knows, or a value that cannot be resolved.
-    """
-    pseudo_parameters = {
-        "AWS::AccountId": stack.account_id,
-        "AWS::Region": stack.region,
-        "AWS::Partition": "aws",
-        "AWS::URLSuffix": "amazonaws.com",
-        "AWS::StackName": stack.name,
-        "AWS::StackId": f"arn:aws:cloudformation:{stack.region}:{stack.account_id}:stack/{stack.name}/local",
-    }
-    scope = Scope(stack.template, parameters, pseudo_parameters)
-    for resource, place in scope.resources():
-        handler = HANDLERS.get(resource.type)
-        if handler is None:
-            raise TemplateError(f"{place}: nobody handles {resource.type}; teach local/resources.py")
-        known = {*handler.uses, *handler.ignores}
-        if unknown := sorted(set(resource.properties) - known):
-            raise TemplateError(
-                f"{place}: {resource.type} with {', '.join(unknown)} is not handled; teach local/resources.py"
-            )
-        properties = scope.resolve(
-            {key: value for key, value in resource.properties.items() if key in handler.uses}, place
-        )
-        wanted = Wanted(resource.logical_id, place, properties, stack)
+    def create(logical_id: str, resource: Mapping[str, Any], scope: Scope) -> Created:
+        place, kind = f"{stack.template.path.name}: {logical_id}", resource["Type"]
+        if kind not in HANDLERS:
+            raise TemplateError(f"{place}: nobody handles {kind}; teach local/resources.py")
+        handler, properties = HANDLERS[kind], resource.get("Properties", {})
+        unknown = set(properties) - {*handler.uses.split(), *handler.ignores.split()}
+        unknown |= set(resource) - _IGNORED_ATTRIBUTES - {"Type", "Properties"}
+        if unknown:
+            raise TemplateError(f"{place}: {kind} with {', '.join(sorted(unknown))}: teach local/resources.py")
+        used = scope.resolve({key: properties[key] for key in properties if key in handler.uses.split()}, place)
         try:
-            scope.created[resource.logical_id] = handler.create(wanted)
-        except (ClientError, ParamValidationError) as error:
+            return handler.create(stack, logical_id, used)
+        except (ClientError, ParamValidationError, TemplateError) as error:
             raise TemplateError(f"{place}: {error}") from error
-    stack.outputs = scope.outputs()
+
+    pseudo = {"AccountId": stack.account_id, "Region": stack.region, "Partition": "aws"}
+    stack.outputs = Scope(stack.template, parameters, create, **pseudo).create_all()
 
 
-# --- SQS ---------------------------------------------------------------------------------------------------
-
-_QUEUE_ATTRIBUTES = (
-    "ContentBasedDeduplication DeduplicationScope DelaySeconds FifoQueue FifoThroughputLimit "
-    "MaximumMessageSize MessageRetentionPeriod ReceiveMessageWaitTimeSeconds RedrivePolicy "
-    "SqsManagedSseEnabled VisibilityTimeout"
-)
-
-
-def _queue(wanted: Wanted) -> Created:
-    fifo = wanted.properties.get("FifoQueue", False)
-    name = wanted.name("QueueName", ".fifo" if fifo else "")
-    attributes = {key: _attribute(value) for key, value in wanted.pick(*_QUEUE_ATTRIBUTES.split()).items()}
-    url = wanted.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-    arn = wanted.arn("sqs", name)
-    dead_letter_arn = wanted.properties.get("RedrivePolicy", {}).get("deadLetterTargetArn")
-    if dead_letter_arn:
-        wanted.stack.dead_letter_arns.add(dead_letter_arn)
-    wanted.stack.queues.append(QueueSpec(wanted.logical_id, arn))
-    return Created(url, {"Arn": arn, "QueueName": name, "QueueUrl": url})
+def _queue(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    name = stack.take_name(properties, "QueueName", logical_id, ".fifo" if properties.get("FifoQueue") else "")
+    attributes = {key: value if isinstance(value, str) else json.dumps(value) for key, value in properties.items()}
+    url = stack.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    stack.queues[logical_id] = arn = stack.arn("sqs", name)
+    return Created(url, {"Arn": arn, "QueueName": name})
 
 
-def _attribute(value: Any) -> str:
-    """Return a queue attribute as the SQS API takes it: always text."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _queue_policy(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    for url in properties["Queues"]:
+        policy = json.dumps(properties["PolicyDocument"])
+        stack.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    return Created(logical_id)
 
 
-def _queue_policy(wanted: Wanted) -> Created:
-    policy = json.dumps(wanted.properties["PolicyDocument"])
-    for url in wanted.properties["Queues"]:
-        wanted.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    return Created(wanted.logical_id)
+def _event_bus(stack: Stack, _: str, properties: Properties) -> Created:
+    arn = stack.client("events").create_event_bus(**properties)["EventBusArn"]
+    return Created(properties["Name"], {"Arn": arn})
 
 
-# --- EventBridge -------------------------------------------------------------------------------------------
-
-# RetryPolicy is ignored: a delivery fails here only for reasons that no retry would mend.
-_TARGET_KEYS = {"Arn", "DeadLetterConfig", "Id", "RetryPolicy", "RoleArn", "SqsParameters"}
-
-
-def _event_bus(wanted: Wanted) -> Created:
-    name = wanted.name("Name")
-    arn = wanted.client("events").create_event_bus(**{"Name": name, **wanted.pick("Description")})["EventBusArn"]
-    return Created(name, {"Arn": arn, "Name": name})
-
-
-def _event_bus_policy(wanted: Wanted) -> Created:
-    events, bus = wanted.client("events"), wanted.properties.get("EventBusName", "default")
-    statement = {**wanted.properties["Statement"], "Sid": wanted.properties["StatementId"]}
-    policy = json.loads(
-        events.describe_event_bus(Name=bus).get("Policy") or '{"Version": "2012-10-17", "Statement": []}'
-    )
-    policy["Statement"].append(statement)
+def _event_bus_policy(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    statement = {**properties["Statement"], "Sid": properties["StatementId"]}
     # The whole policy: the API's short form knows no conditions but one.
-    events.put_permission(EventBusName=bus, Policy=json.dumps(policy))
-    return Created(f"{bus}|{wanted.properties['StatementId']}")
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    stack.client("events").put_permission(EventBusName=properties["EventBusName"], Policy=policy)
+    return Created(logical_id)
 
 
-def _rule(wanted: Wanted) -> Created:
-    events, name = wanted.client("events"), wanted.name("Name")
-    bus = wanted.properties.get("EventBusName", "default")
-    pattern = json.dumps(wanted.properties["EventPattern"])
-    settings = {"EventBusName": bus, "EventPattern": pattern, **wanted.pick("Description", "State", "RoleArn")}
-    arn = events.put_rule(Name=name, **settings)["RuleArn"]
-    targets = wanted.properties.get("Targets", [])
+def _rule(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    events, name = stack.client("events"), f"{stack.name}-{logical_id}"
+    targets, pattern = properties.pop("Targets"), json.dumps(properties.pop("EventPattern"))
+    arn = events.put_rule(Name=name, EventPattern=pattern, **properties)["RuleArn"]
     for target in targets:
-        if unknown := sorted(set(target) - _TARGET_KEYS):
-            raise wanted.refuse(f"a rule target with {', '.join(unknown)} is not handled")
-        if "DeadLetterConfig" in target:
-            wanted.stack.dead_letter_arns.add(target["DeadLetterConfig"]["Arn"])
-    answer = events.put_targets(Rule=name, EventBusName=bus, Targets=targets)
-    if answer["FailedEntryCount"]:
-        raise wanted.refuse(f"targets were refused: {answer['FailedEntries']}")
-    bus_name = bus.rsplit("/", 1)[-1]
-    return Created(name if bus_name == "default" else f"{bus_name}|{name}", {"Arn": arn})
-
-
-# --- Lambda ------------------------------------------------------------------------------------------------
-
-
-def _function(wanted: Wanted) -> Created:
-    properties, stack, name = wanted.properties, wanted.stack, wanted.name("FunctionName")
-    if not str(properties.get("Runtime")).startswith("python"):
-        raise wanted.refuse(f"only Python functions run here, not {properties.get('Runtime')}")
-    arn = wanted.arn("lambda", f"function:{name}")
-    if ignored := sorted(set(properties.get("LoggingConfig", {})) - {"LogGroup"}):
-        raise wanted.refuse(f"LoggingConfig with {', '.join(ignored)} is not handled")
-    unknown = [layer for layer in properties.get("Layers", []) if layer not in stack.layers]
-    if unknown:
-        raise wanted.refuse(f"layers of other stacks are not available here: {', '.join(unknown)}")
-    stack.functions.append(
-        FunctionSpec(
-            logical_id=wanted.logical_id,
-            name=name,
-            arn=arn,
-            account_id=stack.account_id,
-            region=stack.region,
-            runtime=properties["Runtime"],
-            handler=properties["Handler"],
-            role_arn=properties["Role"],
-            timeout=int(properties.get("Timeout", 3)),
-            memory_size=int(properties.get("MemorySize", 128)),
-            log_group=properties.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{name}"),
-            variables={
-                key: _attribute(value) for key, value in properties.get("Environment", {}).get("Variables", {}).items()
-            },
-            code=stack.template.source(properties["Code"], wanted.place),
-            layers=tuple(stack.layers[layer] for layer in properties.get("Layers", [])),
-            reserved_concurrency=int(properties.get("ReservedConcurrentExecutions", 0)) or None,
-        )
-    )
+        if unknown := sorted(set(target) - {"Arn", "DeadLetterConfig", "Id", "RoleArn"}):
+            raise TemplateError(f"a rule target with {', '.join(unknown)}: teach local/resources.py")
+    events.put_targets(Rule=name, EventBusName=properties.get("EventBusName", "default"), Targets=targets)
     return Created(name, {"Arn": arn})
 
 
-def _layer_version(wanted: Wanted) -> Created:
-    arn = wanted.arn("lambda", f"layer:{wanted.name('LayerName')}:1")
-    wanted.stack.layers[arn] = wanted.stack.template.source(wanted.properties["Content"], wanted.place)
-    return Created(arn, {"LayerVersionArn": arn})
+def _function(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    name, layers = stack.take_name(properties, "FunctionName", logical_id), properties.get("Layers", [])
+    if not properties["Runtime"].startswith("python"):
+        raise TemplateError(f"only Python functions run here, not {properties['Runtime']}")
+    if unknown := sorted(set(layers) - set(stack.layers)):
+        raise TemplateError(f"layers of other stacks are not available here: {', '.join(unknown)}")
+    arn, code = stack.arn("lambda", f"function:{name}"), stack.template.source(properties["Code"])
+    folders = tuple(stack.layers[layer] for layer in layers)
+    stack.functions.append(FunctionSpec(logical_id, name, arn, properties, code, folders))
+    return Created(name, {"Arn": arn})
 
 
-def _event_source_mapping(wanted: Wanted) -> Created:
-    properties = wanted.properties
-    queue_arn = properties.get("EventSourceArn", "")
-    if ":sqs:" not in queue_arn:
-        raise wanted.refuse(f"only SQS queues feed functions here, not {queue_arn or 'this source'}")
-    if str(properties.get("Enabled", True)).lower() == "true":
-        spec = EventSourceSpec(
-            queue_arn=queue_arn,
-            function_name=properties["FunctionName"].rsplit(":", 1)[-1],
-            batch_size=int(properties.get("BatchSize", 10)),
-            batching_window=int(properties.get("MaximumBatchingWindowInSeconds", 0)),
-            concurrency=int(properties.get("ScalingConfig", {}).get("MaximumConcurrency", DEFAULT_CONCURRENCY)),
-            reports_item_failures="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
-        )
-        wanted.stack.event_sources.append(spec)
-    return Created(wanted.logical_id)
+def _layer_version(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    arn = stack.arn("lambda", f"layer:{stack.take_name(properties, 'LayerName', logical_id)}:1")
+    stack.layers[arn] = stack.template.source(properties["Content"])
+    return Created(arn)
 
 
-def _recorded(wanted: Wanted) -> Created:
-    return Created(f"{wanted.stack.name}-{wanted.logical_id}")
+def _event_source_mapping(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    if properties.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
+        raise TemplateError("only FunctionResponseTypes [ReportBatchItemFailures] is handled; teach local/queues.py")
+    size, scaling = int(properties.get("BatchSize", 10)), properties.get("ScalingConfig", {})
+    concurrency = int(scaling.get("MaximumConcurrency", _DEFAULT_CONCURRENCY))
+    stack.event_sources.append(EventSource(properties["EventSourceArn"], properties["FunctionName"], size, concurrency))
+    return Created(logical_id)
 
 
-# --- IAM ---------------------------------------------------------------------------------------------------
-
-
-def _role(wanted: Wanted) -> Created:
-    iam, name = wanted.client("iam"), wanted.name("RoleName")
-    settings = wanted.pick("Description", "MaxSessionDuration", "Path", "PermissionsBoundary")
-    trust = json.dumps(wanted.properties["AssumeRolePolicyDocument"])
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, **settings)["Role"]
-    for arn in wanted.properties.get("ManagedPolicyArns", []):
-        iam.attach_role_policy(RoleName=name, PolicyArn=arn)
-    for policy in wanted.properties.get("Policies", []):
+def _role(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    iam, name = stack.client("iam"), stack.take_name(properties, "RoleName", logical_id)
+    policies, managed = properties.pop("Policies", []), properties.pop("ManagedPolicyArns", [])
+    trust = json.dumps(properties.pop("AssumeRolePolicyDocument"))
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, **properties)["Role"]["Arn"]
+    for policy_arn in managed:
+        iam.attach_role_policy(RoleName=name, PolicyArn=policy_arn)
+    for policy in policies:
         document = json.dumps(policy["PolicyDocument"])
         iam.put_role_policy(RoleName=name, PolicyName=policy["PolicyName"], PolicyDocument=document)
-    wanted.stack.role_names.add(name)
-    return Created(name, {"Arn": role["Arn"], "RoleId": role["RoleId"]})
+    return Created(name, {"Arn": arn})
 
 
-def _managed_policy(wanted: Wanted) -> Created:
-    iam, document = wanted.client("iam"), json.dumps(wanted.properties["PolicyDocument"])
-    settings = wanted.pick("Description", "Path")
-    answer = iam.create_policy(PolicyName=wanted.name("ManagedPolicyName"), PolicyDocument=document, **settings)
-    arn = answer["Policy"]["Arn"]
-    for role in wanted.properties.get("Roles", []):
-        iam.attach_role_policy(RoleName=role, PolicyArn=arn)
-    return Created(arn, {"PolicyArn": arn})
+def _instance_profile(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    iam, name = stack.client("iam"), stack.take_name(properties, "InstanceProfileName", logical_id)
+    arn = iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Arn"]
+    for role in properties["Roles"]:
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=role)
+    return Created(name, {"Arn": arn})
 
 
-def _policy(wanted: Wanted) -> Created:
-    name, document = wanted.properties["PolicyName"], json.dumps(wanted.properties["PolicyDocument"])
-    for role in wanted.properties["Roles"]:
-        wanted.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=document)
+def _log_group(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    logs, name = stack.client("logs"), stack.take_name(properties, "LogGroupName", logical_id)
+    logs.create_log_group(logGroupName=name)
+    logs.put_retention_policy(logGroupName=name, retentionInDays=int(properties["RetentionInDays"]))
+    return Created(name, {"Arn": stack.arn("logs", f"log-group:{name}:*")})
+
+
+def _table(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    dynamodb, name = stack.client("dynamodb"), stack.take_name(properties, "TableName", logical_id)
+    expiry, recovery = (properties.pop(f"{key}Specification") for key in ("TimeToLive", "PointInTimeRecovery"))
+    arn = dynamodb.create_table(TableName=name, **properties)["TableDescription"]["TableArn"]
+    dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
+    dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
+    return Created(name, {"Arn": arn})
+
+
+def _alarm(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    name = f"{stack.name}-{logical_id}"
+    stack.client("cloudwatch").put_metric_alarm(AlarmName=name, **properties)
     return Created(name)
 
 
-def _instance_profile(wanted: Wanted) -> Created:
-    iam, name = wanted.client("iam"), wanted.name("InstanceProfileName")
-    profile = iam.create_instance_profile(InstanceProfileName=name, **wanted.pick("Path"))["InstanceProfile"]
-    for role in wanted.properties["Roles"]:
-        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=role)
-    return Created(name, {"Arn": profile["Arn"]})
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """How a type is created, the names of the properties that are used, and of those that mean nothing here."""
+
+    create: Callable[[Stack, str, Properties], Created]
+    uses: str
+    ignores: str = ""
 
 
-# --- The rest ----------------------------------------------------------------------------------------------
-
-
-def _log_group(wanted: Wanted) -> Created:
-    logs, name = wanted.client("logs"), wanted.name("LogGroupName")
-    logs.create_log_group(logGroupName=name)
-    if "RetentionInDays" in wanted.properties:
-        logs.put_retention_policy(logGroupName=name, retentionInDays=int(wanted.properties["RetentionInDays"]))
-    return Created(name, {"Arn": wanted.arn("logs", f"log-group:{name}:*")})
-
-
-def _table(wanted: Wanted) -> Created:
-    dynamodb, name = wanted.client("dynamodb"), wanted.name("TableName")
-    settings = wanted.pick("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
-    if "SSESpecification" in wanted.properties:
-        encryption = dict(wanted.properties["SSESpecification"])
-        settings["SSESpecification"] = {"Enabled": encryption.pop("SSEEnabled"), **encryption}
-    table = dynamodb.create_table(TableName=name, **settings)["TableDescription"]
-    if "TimeToLiveSpecification" in wanted.properties:
-        expiry = wanted.properties["TimeToLiveSpecification"]
-        dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=expiry)
-    if "PointInTimeRecoverySpecification" in wanted.properties:
-        recovery = wanted.properties["PointInTimeRecoverySpecification"]
-        dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
-    return Created(name, {"Arn": table["TableArn"]})
-
-
-_ALARM_SETTINGS = (
-    "ActionsEnabled AlarmActions AlarmDescription ComparisonOperator DatapointsToAlarm Dimensions "
-    "EvaluationPeriods ExtendedStatistic InsufficientDataActions MetricName Metrics Namespace OKActions "
-    "Period Statistic Threshold TreatMissingData Unit"
-)
-
-
-def _alarm(wanted: Wanted) -> Created:
-    name = wanted.name("AlarmName")
-    wanted.client("cloudwatch").put_metric_alarm(AlarmName=name, **wanted.pick(*_ALARM_SETTINGS.split()))
-    return Created(name, {"Arn": wanted.arn("cloudwatch", f"alarm:{name}")})
-
-
-def _parameter(wanted: Wanted) -> Created:
-    name = wanted.name("Name")
-    settings = wanted.pick("AllowedPattern", "Description", "Tier", "Type", "Value")
-    wanted.client("ssm").put_parameter(Name=name, **settings)
-    return Created(name, {"Type": wanted.properties["Type"], "Value": wanted.properties["Value"]})
-
-
-_TAGS = {"Tags": "no policy here looks at the tags of Portcullis's own resources"}
-_UNREAD = {"Description": "nobody reads it here"}
-
-
-def _handler(create: Callable[[Wanted], Created], uses: str, ignores: Mapping[str, str] = _TAGS) -> Handler:
-    return Handler(create, tuple(uses.split()), ignores)
-
-
-HANDLERS: dict[str, Handler] = {
-    "AWS::CloudWatch::Alarm": _handler(_alarm, f"AlarmName {_ALARM_SETTINGS}"),
-    "AWS::DynamoDB::Table": _handler(
+# Ignored: there is no X-Ray here, functions run on this machine's Python and processor, nobody reads tags.
+HANDLERS = {
+    "AWS::CloudWatch::Alarm": Handler(
+        _alarm,
+        "AlarmActions AlarmDescription ComparisonOperator Dimensions EvaluationPeriods MetricName Namespace Period "
+        "Statistic Threshold TreatMissingData",
+    ),
+    "AWS::DynamoDB::Table": Handler(
         _table,
-        "AttributeDefinitions BillingMode GlobalSecondaryIndexes KeySchema PointInTimeRecoverySpecification "
-        "SSESpecification TableName TimeToLiveSpecification",
-        {**_TAGS, "DeletionProtectionEnabled": "nothing deletes the stack here"},
+        "AttributeDefinitions BillingMode KeySchema PointInTimeRecoverySpecification TableName TimeToLiveSpecification",
     ),
-    "AWS::Events::EventBus": _handler(_event_bus, "Description Name"),
-    "AWS::Events::EventBusPolicy": _handler(_event_bus_policy, "EventBusName Statement StatementId"),
-    "AWS::Events::Rule": _handler(_rule, "Description EventBusName EventPattern Name RoleArn State Targets"),
-    "AWS::IAM::InstanceProfile": _handler(_instance_profile, "InstanceProfileName Path Roles"),
-    "AWS::IAM::ManagedPolicy": _handler(_managed_policy, "Description ManagedPolicyName Path PolicyDocument Roles"),
-    "AWS::IAM::Policy": _handler(_policy, "PolicyDocument PolicyName Roles"),
-    "AWS::IAM::Role": _handler(
-        _role,
-        "AssumeRolePolicyDocument Description ManagedPolicyArns MaxSessionDuration Path PermissionsBoundary "
-        "Policies RoleName",
+    "AWS::Events::EventBus": Handler(_event_bus, "Description Name"),
+    "AWS::Events::EventBusPolicy": Handler(_event_bus_policy, "EventBusName Statement StatementId"),
+    "AWS::Events::Rule": Handler(_rule, "Description EventBusName EventPattern Targets"),
+    "AWS::IAM::InstanceProfile": Handler(_instance_profile, "InstanceProfileName Roles"),
+    "AWS::IAM::Role": Handler(
+        _role, "AssumeRolePolicyDocument Description ManagedPolicyArns Policies RoleName", "Tags"
     ),
-    "AWS::Lambda::EventSourceMapping": _handler(
-        _event_source_mapping,
-        "BatchSize Enabled EventSourceArn FunctionName FunctionResponseTypes MaximumBatchingWindowInSeconds "
-        "ScalingConfig",
+    "AWS::Lambda::EventSourceMapping": Handler(
+        _event_source_mapping, "BatchSize EventSourceArn FunctionName FunctionResponseTypes ScalingConfig"
     ),
-    "AWS::Lambda::Function": _handler(
+    "AWS::Lambda::Function": Handler(
         _function,
-        "Code Environment FunctionName Handler Layers LoggingConfig MemorySize ReservedConcurrentExecutions "
-        "Role Runtime Timeout",
-        {
-            **_TAGS,
-            **_UNREAD,
-            "Architectures": "functions run on this machine's processor",
-            "PackageType": "Zip is the only one with a local folder",
-            "RecursiveLoop": "AWS's loop detection is not restored",
-            "TracingConfig": "there is no X-Ray here",
-        },
+        "Code Environment FunctionName Handler Layers MemorySize Role Runtime Timeout",
+        "Architectures Description Tags TracingConfig",
     ),
-    "AWS::Lambda::LayerVersion": _handler(
-        _layer_version,
-        "Content LayerName",
-        {
-            **_UNREAD,
-            "CompatibleArchitectures": "functions run on this machine's processor",
-            "CompatibleRuntimes": "functions run on this Python",
-            "LicenseInfo": "nobody reads it here",
-        },
+    "AWS::Lambda::LayerVersion": Handler(
+        _layer_version, "Content LayerName", "CompatibleArchitectures CompatibleRuntimes Description"
     ),
-    "AWS::Lambda::Permission": _handler(
-        _recorded,
-        "",
-        dict.fromkeys(
-            ("Action", "FunctionName", "Principal", "SourceAccount", "SourceArn"),
-            "only queues invoke functions here, and they need none",
-        ),
-    ),
-    "AWS::Logs::LogGroup": _handler(
-        _log_group,
-        "LogGroupName RetentionInDays",
-        {**_TAGS, "LogGroupClass": "log lines go to the journal"},
-    ),
-    "AWS::SQS::Queue": _handler(
+    "AWS::Logs::LogGroup": Handler(_log_group, "LogGroupName RetentionInDays"),
+    "AWS::SQS::Queue": Handler(
         _queue,
-        f"QueueName {_QUEUE_ATTRIBUTES}",
-        {**_TAGS, "RedriveAllowPolicy": "queues of other owners do not exist here"},
+        "ContentBasedDeduplication DeduplicationScope DelaySeconds FifoQueue FifoThroughputLimit "
+        "MessageRetentionPeriod QueueName RedrivePolicy SqsManagedSseEnabled VisibilityTimeout",
     ),
-    "AWS::SQS::QueuePolicy": _handler(_queue_policy, "PolicyDocument Queues"),
-    "AWS::SSM::Parameter": _handler(_parameter, "AllowedPattern Description Name Tier Type Value"),
+    "AWS::SQS::QueuePolicy": Handler(_queue_policy, "PolicyDocument Queues"),
 }

@@ -1,11 +1,12 @@
-"""Reads a SAM or CloudFormation template: what to create, in which order, from which folders."""
+"""Reads a SAM or CloudFormation template, and resolves what it says against what exists already.
+
+Only what the project's templates use is understood; anything else is an error that names the place.
+"""
 
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +14,20 @@ import yaml
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-SOURCE_BUCKET = "local-source"
-"""The S3 bucket that stands for folders of the checkout while SAM's translator looks at the template."""
+    Create = Callable[[str, Mapping[str, Any], "Scope"], "Created"]
 
-# The property of each SAM type that may name a local folder or file.
-_LOCAL_PATHS = {
-    "AWS::Serverless::Function": ("Function", "CodeUri"),
-    "AWS::Serverless::LayerVersion": ("LayerVersion", "ContentUri"),
-    "AWS::Serverless::StateMachine": ("StateMachine", "DefinitionUri"),
-}
-PLACEHOLDER = re.compile(r"\$\{(!?)([^}]*)\}")
-"""What Fn::Sub replaces: `${Name}`, but not `${!Literal}`."""
+# The property of each SAM type that names a folder of the checkout.
+_FOLDERS = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
+# SAM's translator wants code to be in S3: this bucket stands for the checkout, and a key for id and folder.
+_CHECKOUT = "checkout"
+_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+_NO_VALUE = object()
 
 
 class TemplateError(Exception):
@@ -37,21 +36,10 @@ class TemplateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder of the checkout that SAM would package, and the Metadata that says how."""
+    """The folder of a function or layer."""
 
     logical_id: str
     path: Path
-    metadata: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One resource of the translated template; its properties are not resolved yet."""
-
-    logical_id: str
-    type: str
-    properties: Mapping[str, Any]
-    condition: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,139 +52,146 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A translated template. `resources` is in dependency order; `sources` is keyed by S3Key."""
+    """A translated template."""
 
     path: Path
     body: Mapping[str, Any]
-    resources: tuple[Resource, ...]
-    sources: Mapping[str, Source]
 
-    def source(self, location: Mapping[str, Any], place: str) -> Source:
-        """Return the folder behind a Code or Content property.
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a top-level mapping, such as Parameters; an empty one if the template has none."""
+        return self.body.get(name) or {}
 
-        Raises:
-            TemplateError: it does not come from a local folder.
-        """
-        source = self.sources.get(str(location.get("S3Key")))
-        if source is None or location.get("S3Bucket") != SOURCE_BUCKET:
-            raise TemplateError(f"{place}: code must come from a local folder; set CodeUri or ContentUri")
-        return source
+    def source(self, location: Mapping[str, Any]) -> Source:
+        """Return the folder behind a Code or Content property."""
+        if location.get("S3Bucket") != _CHECKOUT:
+            raise TemplateError("code must come from a local folder; set CodeUri or ContentUri")
+        logical_id, _, folder = location["S3Key"].partition("/")
+        return Source(logical_id, (self.path.parent / folder).resolve())
 
 
 def load(path: Path, parameters: Mapping[str, str] | None = None) -> Template:
-    """Read the template at `path` and translate what is SAM in it.
-
-    Args:
-        path: The YAML file; relative CodeUri, ContentUri and DefinitionUri start at its folder.
-        parameters: Values that SAM's translator itself may need.
-
-    Raises:
-        TemplateError: it is not YAML, not valid SAM, or its resources refer to each other in a circle.
-    """
+    """Read a template and translate what is SAM in it, or raise TemplateError; SAM may need `parameters`."""
     try:
-        body = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - derives from SafeLoader
+        body = yaml_parse(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise TemplateError(f"{path.name}: {error}") from error
     if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
         raise TemplateError(f"{path.name}: a template needs a mapping named Resources")
-    sources: dict[str, Source] = {}
-    if "Transform" in body:
-        sources = _replace_local_paths(body, path)
-        body = _translate(body, path, dict(parameters or {}))
-    return Template(path, body, _in_dependency_order(body["Resources"], path), sources)
-
-
-class _Loader(yaml.SafeLoader):
-    """Understands the short forms (!Ref, !Sub, ...), keeps dates as text, and refuses a key given twice."""
-
-
-def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]  # no other node exists
-    if suffix == "GetAtt" and isinstance(value, str):
-        value = value.split(".", 1)
-    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
-
-
-def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key, _ in node.value:
-        if key.value in seen:
-            raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
-        seen.add(key.value)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_multi_constructor("!", _short_form)
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
-
-
-def _replace_local_paths(body: dict[str, Any], path: Path) -> dict[str, Source]:
-    """Put s3 uris where SAM names local folders, and return the folders by S3 key."""
-    sources = {}
-    for logical_id, resource in body["Resources"].items():
-        section, key = _LOCAL_PATHS.get(resource.get("Type"), ("", ""))
-        properties = resource.setdefault("Properties", {}) if key else {}
-        shared = ((body.get("Globals") or {}).get(section) or {}).get(key)
-        uri = properties.get(key, shared)
-        if not isinstance(uri, str) or uri.startswith("s3://"):
-            continue
-        target = path.parent / uri
-        if not target.exists():
-            raise TemplateError(f"{path.name}: {logical_id}.{key}: there is no {target}")
-        properties[key] = f"s3://{SOURCE_BUCKET}/{logical_id}"
-        sources[logical_id] = Source(logical_id, target.resolve(), resource.get("Metadata") or {})
-    return sources
-
-
-def _translate(body: dict[str, Any], path: Path, parameters: dict[str, str]) -> dict[str, Any]:
+    if "Transform" not in body:
+        return Template(path, body)
+    _replace_folders(body, path)
     # All that the translator asks of its session is a Region, from which it derives the partition.
     translator = Translator({}, Parser(), boto_session=SimpleNamespace(region_name="us-east-1"))
     try:
-        translated: dict[str, Any] = translator.translate(copy.deepcopy(body), parameters)
+        return Template(path, translator.translate(body, dict(parameters or {})))
     except InvalidDocumentException as error:
         causes = "; ".join(cause.message for cause in error.causes)
         raise TemplateError(f"{path.name}: not valid SAM: {causes}") from error
     finally:
         translator.metrics.publish()  # to nowhere; it complains at exit when nobody has called this
-    return translated
 
 
-def _in_dependency_order(resources: Mapping[str, Any], path: Path) -> tuple[Resource, ...]:
-    graph: dict[str, list[str]] = {}
-    for logical_id, resource in resources.items():
-        depends_on = resource.get("DependsOn", [])
-        named = [depends_on] if isinstance(depends_on, str) else list(depends_on)
-        named += _references(resource.get("Properties"))
-        graph[logical_id] = [name for name in named if name in resources and name != logical_id]
-    try:
-        order = list(TopologicalSorter(graph).static_order())
-    except CycleError as error:
-        raise TemplateError(f"{path.name}: a circle of references: {' -> '.join(error.args[1])}") from error
-    return tuple(
-        Resource(name, item["Type"], item.get("Properties") or {}, item.get("Condition"))
-        for name, item in ((name, resources[name]) for name in order)
-    )
+def _replace_folders(body: Mapping[str, Any], path: Path) -> None:
+    for logical_id, resource in body["Resources"].items():
+        if key := _FOLDERS.get(resource["Type"]):
+            folder = str(resource["Properties"].get(key))
+            if not (path.parent / folder).is_dir():
+                raise TemplateError(f"{path.name}: {logical_id}.{key}: there is no folder {folder}")
+            resource["Properties"][key] = f"s3://{_CHECKOUT}/{logical_id}/{folder}"
 
 
-def _references(value: Any) -> Iterator[str]:
-    """Yield every name that `value` refers to, whether or not a resource has it."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _references(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if key == "Ref":
-                yield str(item)
-            elif key == "Fn::GetAtt":
-                yield (item.split(".", 1) if isinstance(item, str) else item)[0]
-            elif key == "Fn::Sub":
-                text = item if isinstance(item, str) else item[0]
-                yield from (name.split(".")[0] for literal, name in PLACEHOLDER.findall(text) if not literal)
-            yield from _references(item)
+class Scope:
+    """Resolves the values of one template; a resource is created when something first refers to it."""
+
+    def __init__(self, template: Template, parameters: Mapping[str, str], create: Create, **pseudo: str) -> None:
+        """Take overrides of parameters, what creates a resource, and the values of AWS::<name> as `pseudo`."""
+        self.template = template
+        self._create = create
+        self._created: dict[str, Created | None] = {}  # None while a resource is being created
+        self._values: dict[str, Any] = {f"AWS::{name}": value for name, value in pseudo.items()}
+        self._values |= {"AWS::NoValue": _NO_VALUE, **_parameter_values(template, parameters)}
+
+    def create_all(self) -> dict[str, str]:
+        """Create every resource, each after those that it refers to, and return the template's outputs."""
+        for logical_id in self.template.section("Resources"):
+            self._existing(logical_id, self.template.path.name)
+        outputs = self.resolve(self.template.section("Outputs"), f"{self.template.path.name}: outputs")
+        return {name: str(output["Value"]) for name, output in outputs.items()}
+
+    def resolve(self, value: Any, place: str) -> Any:
+        """Return `value` with every intrinsic replaced, or raise TemplateError with `place`."""
+        if isinstance(value, list):
+            items = [self.resolve(item, f"{place}[{index}]") for index, item in enumerate(value)]
+            return [item for item in items if item is not _NO_VALUE]
+        if not isinstance(value, dict):
+            return value
+        # Condition is no intrinsic here: it is an ordinary key of every IAM policy.
+        if any(key == "Ref" or str(key).startswith("Fn::") for key in value):
+            return self._intrinsic(value, place)
+        pairs = {key: self.resolve(item, f"{place}.{key}") for key, item in value.items()}
+        return {key: item for key, item in pairs.items() if item is not _NO_VALUE}
+
+    def _intrinsic(self, value: Mapping[str, Any], place: str) -> Any:
+        match next(iter(value.items())) if len(value) == 1 else None:
+            case "Ref", str(name):
+                result = self._value(name, place)
+            case "Fn::GetAtt", [str(name), str(attribute)]:
+                result = self._value(f"{name}.{attribute}", place)
+            case "Fn::Sub", str(text):
+                result = _PLACEHOLDER.sub(lambda found: _text(self._value(found[1], place)), text)
+            case "Fn::Join", [str(delimiter), list(parts)]:
+                result = delimiter.join(_text(part) for part in self.resolve(parts, place))
+            case "Fn::Equals", [left, right]:
+                result = _text(self.resolve(left, place)) == _text(self.resolve(right, place))
+            case "Fn::Not", [operand]:
+                result = not self.resolve(operand, place)
+            case "Fn::If", [str(name), when_true, when_false]:
+                # Only the chosen branch: the other may refer to what does not exist.
+                result = self.resolve(when_true if self._condition(name, place) else when_false, place)
+            case _:
+                raise TemplateError(f"{place}: cannot resolve {sorted(value)}; teach local/template.py")
+        return result
+
+    def _value(self, name: str, place: str) -> Any:
+        """Return what `${name}` stands for: a parameter, a resource, or a resource's attribute."""
+        if name in self._values:
+            return self._values[name]
+        logical_id, dot, attribute = name.partition(".")
+        created = self._existing(logical_id, place)
+        if dot and attribute not in created.attributes:
+            raise TemplateError(f"{place}: {logical_id} has no attribute {attribute}; teach local/resources.py")
+        return created.attributes[attribute] if dot else created.ref
+
+    def _condition(self, name: str, place: str) -> Any:
+        conditions = self.template.section("Conditions")
+        if name not in conditions:
+            raise TemplateError(f"{place}: there is no condition {name}")
+        return self.resolve(conditions[name], f"{self.template.path.name}: condition {name}")
+
+    def _existing(self, name: str, place: str) -> Created:
+        if name not in self._created:
+            resources = self.template.section("Resources")
+            if name not in resources:
+                raise TemplateError(f"{place}: {name} is neither a parameter nor a resource")
+            self._created[name] = None
+            self._created[name] = self._create(name, resources[name], self)
+        created = self._created[name]
+        if created is None:
+            raise TemplateError(f"{place}: a circle of references: {name} needs itself")
+        return created
+
+
+def _parameter_values(template: Template, overrides: Mapping[str, str]) -> dict[str, str]:
+    name, declared = template.path.name, template.section("Parameters")
+    if unknown := sorted(set(overrides) - set(declared)):
+        raise TemplateError(f"{name}: there is no parameter {', '.join(unknown)}")
+    for parameter, declaration in declared.items():
+        if parameter not in overrides and "Default" not in declaration:
+            raise TemplateError(f"{name}: parameter {parameter} has no default: give it a value")
+        if declaration["Type"] not in ("String", "Number"):
+            raise TemplateError(f"{name}: {parameter}: type {declaration['Type']} is not known here")
+    return {name: str(overrides.get(name, declaration.get("Default"))) for name, declaration in declared.items()}
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

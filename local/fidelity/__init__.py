@@ -6,31 +6,24 @@ Each module covers one service or subject and names the documentation that it fo
 from __future__ import annotations
 
 import threading
+from functools import partial
 
-from . import authorization, calls, cloudtrail, ec2, eventbridge, hooks, securityhub
+from . import authorization, calls, cloudtrail, ec2_endpoints, ec2_instances, eventbridge, hooks, securityhub
 from .hooks import ApiCall, DeliveryFailure, Hooks
 
 __all__ = ["ApiCall", "DeliveryFailure", "Hooks", "install"]
 
 _lock = threading.Lock()
 _patches = [
-    calls.install,
-    authorization.install,
-    eventbridge.install,
-    cloudtrail.install,
-    ec2.install,
-    securityhub.install,
+    partial(calls.install, authorization.check, cloudtrail.publish),
+    *(module.install for module in (eventbridge, ec2_endpoints, ec2_instances, securityhub)),
 ]
 
 
 def install(new_hooks: Hooks | None = None) -> None:
-    """Patch moto in this process; later calls only put other hooks in force.
-
-    Args:
-        new_hooks: what to call back and which organisation this is; `Hooks()` when omitted.
-    """
+    """Patch moto in this process; later calls only put other hooks in force (`Hooks()` if there are none)."""
     with _lock:
-        hooks.use(new_hooks or Hooks())
+        hooks.installed = new_hooks or Hooks()
         # Popped, so that nothing is ever wrapped twice.
         while _patches:
-            _patches.pop(0)()
+            _patches.pop()()

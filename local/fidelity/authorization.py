@@ -1,150 +1,261 @@
-"""Who may do what: trust policies for everybody, identity policies for the project's own roles.
+"""Who may do what: IAM's policy language, trust for everybody, permissions for the project's own roles.
 
-Source: IAM User Guide, "Policy evaluation logic" and "Role trust policies"; STS API Reference, AssumeRole.
-moto lets anybody assume roles that do not exist, and its own enforcement knows no conditions. Sessions of
-roles whose name starts with `portcullis` are held to their policies on every call; all others may do
-everything, so that people of the local organisation need no policies.
+Source: IAM User Guide, "Policy evaluation logic"; the Service Authorization Reference; EC2 User Guide, "Grant
+permission to tag resources during creation". moto lets anybody assume roles that do not exist, and knows no
+conditions. Sessions of roles called `portcullis*` are held to their policies; all others may do everything.
+What is not understood here is an error: an unknown part of a policy must never read as permission.
 """
 
 from __future__ import annotations
 
-import logging
-from typing import Any
+import functools
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Literal
 
-from moto.s3.exceptions import S3AccessDeniedError
-from moto.s3.responses import S3Response
+from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
-from moto.utilities.utils import get_partition
 
-from . import calls, policies
-from .calls import Call, Principal, Refusal
-from .permissions import caller_context, permissions
-from .roles import RoleNotFoundError, decide_for_role, role_by_arn, trust_statements, trusts_service
+from . import calls, hooks
 
-__all__ = ["AssumeRoleDeniedError", "assume_role_as_service", "install"]
+Statement = Mapping[str, Any]
+Decision = Literal["allowed", "denied", "not allowed"]
 
 ENFORCED_PREFIX = "portcullis"
-_log = logging.getLogger(__name__)
-_JSON_SERVICES_WITH_QUERY_CODES = {"sqs"}
-_QUERY_SERVICES = {"iam", "sts", "sns", "cloudformation", "cloudwatch", "autoscaling"}
+_AWS_KEYS = r"aws:(PrincipalOrgID|PrincipalArn|SourceArn|SourceAccount|(Request|Resource)Tag/.+)"
+_KEYS = re.compile(rf"{_AWS_KEYS}|ec2:CreateAction|iam:PassedToService", re.IGNORECASE)
+_SAY_ACCESS_DENIED = ("cloudformation", "cloudwatch", "iam", "sns", "sqs", "sts")
+_EC2_KINDS = {"vpce": "vpc-endpoint", "vpc": "vpc", "rtb": "route-table", "subnet": "subnet", "i": "instance"}
+
+
+class UnsupportedPolicyError(Exception):
+    """A policy says something that this evaluation does not know; nothing may be concluded from it."""
 
 
 class AssumeRoleDeniedError(Exception):
     """A service may not assume a role."""
 
 
-def assume_role_as_service(role_arn: str, session_name: str, *, service: str, region: str) -> dict[str, str]:
-    """Return credentials of a role session for an AWS service, as the service gets them behind the scenes.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked: an action on a resource (None: not evident, so not compared), and the known condition keys.
 
-    Args:
-        role_arn: the role, in any account.
-        session_name: the session's name; Lambda uses the function's.
-        service: the service principal that assumes it, such as `lambda.amazonaws.com`.
-        region: where the service runs.
+    Keys are lower case: IAM's are case-insensitive, except for the tag after the slash.
+    """
 
-    Returns:
-        `AccessKeyId`, `SecretAccessKey` and `SessionToken`.
+    action: str
+    resource: str | None = None
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@functools.lru_cache(maxsize=1024)
+def _statements(document: str) -> tuple[Statement, ...]:
+    return tuple(_as_list(json.loads(document)["Statement"]))
+
+
+def decide(all_statements: Iterable[Statement], request: Request, callers: Collection[str] | None = None) -> Decision:
+    """Return IAM's verdict; for a resource policy, `callers` are the names of the caller (see `names_of`)."""
+    effects = {one["Effect"] for one in all_statements if _applies(one, request, callers)}
+    return "denied" if "Deny" in effects else "allowed" if effects else "not allowed"
+
+
+def allows(policy: str | None, request: Request, callers: Collection[str]) -> bool:
+    """Return whether a resource policy, or a role's trust policy, lets a caller do something."""
+    return decide(_statements(policy) if policy else (), request, callers) == "allowed"
+
+
+def names_of(account_id: str, *arns: str | None) -> set[str]:
+    """Return the names for a caller of an account: the account, its root, and the ARNs of session, role or user."""
+    return {account_id, f"arn:aws:iam::{account_id}:root", *filter(None, arns)}
+
+
+def _applies(statement: Statement, request: Request, callers: Collection[str] | None) -> bool:
+    if unknown := {"NotAction", "NotResource", "NotPrincipal"} & set(statement):
+        raise UnsupportedPolicyError(f"{', '.join(unknown)} is not evaluated here")
+    if callers is not None and not _names(statement.get("Principal", {}), callers):
+        return False
+    if not any(_like(pattern.lower(), request.action.lower()) for pattern in _as_list(statement["Action"])):
+        return False
+    # A trust policy has no Resource: it is about the role that carries it.
+    resources = _as_list(statement.get("Resource", "*"))
+    if request.resource is not None and not any(_like(pattern, request.resource) for pattern in resources):
+        return False
+    # All of them, so that an unknown one is found even if another decides.
+    conditions = [(op, *item) for op, block in statement.get("Condition", {}).items() for item in block.items()]
+    verdicts = [_holds(operator, key, _as_list(expected), request.context) for operator, key, expected in conditions]
+    return all(verdicts)
+
+
+def _names(principal: Any, callers: Collection[str]) -> bool:
+    """Return whether a Principal names a caller; as in AWS, wildcards inside an ARN do not count."""
+    if principal == "*":
+        return True
+    if unknown := set(principal) - {"AWS", "Service"}:
+        raise UnsupportedPolicyError(f"principals of kind {sorted(unknown)} are not evaluated here")
+    return any(name == "*" or name in callers for names in principal.values() for name in _as_list(names))
+
+
+def _holds(operator: str, key: str, expected: list[str], context: Mapping[str, str]) -> bool:
+    """Evaluate one line of a Condition block; it fails when the request does not have the key."""
+    if operator not in {"StringEquals", "StringLike", "ArnEquals", "ArnLike"} or not _KEYS.fullmatch(key):
+        raise UnsupportedPolicyError(f"the condition {operator} on {key} is not evaluated here")
+    head, slash, tag = key.partition("/")
+    actual = context.get(head.lower() + slash + tag)
+    if actual is None or operator == "StringEquals":
+        return actual in expected
+    return any(_like(value, actual) for value in expected)
+
+
+def _like(pattern: str, value: str) -> bool:
+    """Compare as IAM does: `*` is any run of characters, `?` one; there are no character classes."""
+    return fnmatchcase(value, pattern.replace("[", "[[]"))
+
+
+def _role_by_arn(role_arn: str) -> Any:
+    """Return moto's role with an ARN, or None."""
+    account_id = role_arn.split(":")[4] if role_arn.startswith("arn:aws:iam::") else "000000000000"
+    return next((role for role in list(iam_backends[account_id]["aws"].roles.values()) if role.arn == role_arn), None)
+
+
+def decide_for_role(role: Any, request: Request) -> Decision:
+    """Return what a role's inline and attached policies say about a request."""
+    attached = [version for policy in role.managed_policies.values() for version in policy.versions]
+    documents = [*role.policies.values(), *(version.document for version in attached if version.is_default)]
+    return decide([statement for document in documents for statement in _statements(document)], request)
+
+
+def role_trusting(role_arn: str, service: str) -> Any:
+    """Return moto's role with an ARN, for an AWS service such as `lambda.amazonaws.com` that assumes it.
 
     Raises:
-        AssumeRoleDeniedError: the role does not exist or does not trust the service.
-        UnsupportedPolicyError: its trust policy cannot be evaluated.
+        AssumeRoleDeniedError: there is none, or its trust policy does not let the service assume it.
     """
-    try:
-        role = role_by_arn(role_arn)
-    except RoleNotFoundError as error:
-        raise AssumeRoleDeniedError(str(error)) from error
-    if not trusts_service(role, service):
+    role = _role_by_arn(role_arn)
+    if role is None:
+        raise AssumeRoleDeniedError(f"there is no role {role_arn}")
+    if not allows(role.assume_role_policy_document, Request("sts:AssumeRole"), [service]):
         raise AssumeRoleDeniedError(f"{role_arn} does not trust {service}")
-    backend = sts_backends[role.account_id][get_partition(region)]
-    session = backend.assume_role(
-        region_name=region,
-        role_session_name=session_name,
-        role_arn=role_arn,
-        policy=None,
-        duration=3600,
-        external_id=None,
-    )
-    return {
-        "AccessKeyId": session.access_key_id,
-        "SecretAccessKey": session.secret_access_key,
-        "SessionToken": session.session_token,
-    }
+    return role
 
 
-def _is_enforced(principal: Principal) -> bool:
-    return (principal.role_name or "").startswith(ENFORCED_PREFIX)
+def assume_role_as_service(role_arn: str, session_name: str, *, service: str, region: str) -> dict[str, str]:
+    """Return the access key, secret and token of a session that a service starts (see `role_trusting`)."""
+    role = role_trusting(role_arn, service)
+    session = sts_backends[role.account_id]["aws"].assume_role(region, session_name, role_arn, None, 3600, None)
+    keys = {"AccessKeyId": session.access_key_id, "SecretAccessKey": session.secret_access_key}
+    return {**keys, "SessionToken": session.session_token}
 
 
-def _denial(call: Call, request: policies.Request, reason: str) -> Refusal:
-    """Word a refusal as the service does; both texts name the principal, the action and the resource."""
+def _permissions(call: calls.Call) -> list[Request]:
+    """Return everything that must be allowed for a call to pass; dependent permissions come last."""
+    if call.service == "ec2" and call.mutating:
+        needed = _ec2(call)
+    else:
+        action = call.action.removesuffix("Batch") if call.service == "sqs" else call.action
+        needed = [Request(f"{call.service}:{action}", resource) for resource in _resources(call)]
+    about_caller = _about_caller(call)
+    return [Request(one.action, one.resource, {**about_caller, **one.context}) for one in needed]
+
+
+def _about_caller(call: calls.Call) -> dict[str, str]:
+    """Return the condition keys about the caller, whatever the call."""
+    arn = call.principal.role_arn or call.principal.arn
+    return {"aws:principalarn": arn, **hooks.installed.context_of(call.account_id)}
+
+
+def _resources(call: calls.Call) -> list[str | None]:
+    """Return the ARNs of the resources that a call names, but for EC2's; None for one that is not evident."""
+    request, account_id = call.request, call.account_id
+    if call.service == "sts" and "RoleArn" in request:
+        return [request["RoleArn"]]
+    if call.service == "iam" and "InstanceProfileName" in request:
+        return [f"arn:aws:iam::{account_id}:instance-profile/{request['InstanceProfileName']}"]
+    if call.service == "sqs" and "QueueUrl" in request:
+        return [f"arn:aws:sqs:{call.region}:{':'.join(request['QueueUrl'].split('/')[-2:])}"]
+    if call.service == "dynamodb":
+        tables = request.get("RequestItems") or [request[key] for key in ("TableName",) if key in request]
+        return [f"arn:aws:dynamodb:{call.region}:{account_id}:table/{table}" for table in tables] or [None]
+    return [None]
+
+
+def _ec2(call: calls.Call) -> list[Request]:
+    """Return what a changing EC2 call needs: the action on each resource, CreateTags and PassRole."""
+    tags_of = ec2_backends[call.account_id][call.region].tags
+    action, place = f"ec2:{call.action}", f"arn:aws:ec2:{call.region}:{call.account_id}"
+    requested = _requested(call.request.get("Tags", ()))
+    needed = []
+    for value in (one for given in call.request.values() for one in _as_list(given)):
+        if isinstance(value, str) and (kind := _EC2_KINDS.get(value.partition("-")[0])):
+            own = {f"aws:resourcetag/{key}": tag for key, tag in tags_of.get(value, {}).items()}
+            needed.append(Request(action, f"{place}:{kind}/{value}", {**own, **requested}))
+    if call.action == "CreateVpcEndpoint":
+        tags = _requested(tag for one in call.request.get("TagSpecifications", ()) for tag in one["Tags"])
+        needed.append(Request(action, f"{place}:vpc-endpoint/*", tags))
+        if tags:
+            tagging = {**tags, "ec2:createaction": call.action}
+            needed.append(Request("ec2:CreateTags", f"{place}:vpc-endpoint/*", tagging))
+    return (needed or [Request(action)]) + _passed_roles(call)
+
+
+def _requested(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {f"aws:requesttag/{tag['Key']}": tag["Value"] for tag in tags}
+
+
+def _passed_roles(call: calls.Call) -> list[Request]:
+    """Return iam:PassRole for the role in the instance profile that a call hands to EC2."""
+    wanted = call.request.get("IamInstanceProfile", {})
+    return [
+        Request("iam:PassRole", role.arn, {"iam:passedtoservice": "ec2.amazonaws.com"})
+        for profile in list(iam_backends[call.account_id]["aws"].instance_profiles.values())
+        if profile.name == wanted.get("Name") or profile.arn == wanted.get("Arn")
+        for role in profile.roles
+    ]
+
+
+def _refusal(call: calls.Call, request: Request, reason: str) -> calls.Refusal:
+    """Word a refusal as the service does; every text names the principal, the action and the resource."""
     on_resource = f" on resource: {request.resource}" if request.resource else ""
     message = f"User: {call.principal.arn} is not authorized to perform: {request.action}{on_resource} {reason}"
     if call.service == "ec2":
-        return Refusal("UnauthorizedOperation", f"You are not authorized to perform this operation. {message}")
-    if call.service in _QUERY_SERVICES | _JSON_SERVICES_WITH_QUERY_CODES:
-        return Refusal("AccessDenied", message)
-    return Refusal("AccessDeniedException", message)
+        return calls.Refusal("UnauthorizedOperation", f"You are not authorized to perform this operation. {message}")
+    return calls.Refusal("AccessDenied" if call.service in _SAY_ACCESS_DENIED else "AccessDeniedException", message)
 
 
-def _check_identity(call: Call) -> Refusal | None:
+def _check_identity(call: calls.Call) -> None:
     """Refuse a call of an enforced session that the role's own policies do not allow."""
-    role = role_by_arn(str(call.principal.role_arn))
-    for request in permissions(call):
+    role = _role_by_arn(str(call.principal.role_arn))
+    if role is None:
+        raise calls.Refusal("AccessDenied", f"there is no role {call.principal.role_arn}")
+    for request in _permissions(call) if call.action != "GetCallerIdentity" else ():
         decision = decide_for_role(role, request)
-        if decision == "denied":
-            return _denial(call, request, "with an explicit deny in an identity-based policy")
-        if decision == "not allowed":
-            return _denial(call, request, f"because no identity-based policy allows the {request.action} action")
-    return None
+        if decision != "allowed":
+            why = "with an explicit deny in an" if decision == "denied" else "because it is not allowed by any"
+            raise _refusal(call, request, f"{why} identity-based policy")
 
 
-def _check_trust(call: Call) -> Refusal | None:
+def _check_trust(call: calls.Call) -> None:
     """Refuse AssumeRole when the role is missing or its trust policy does not name the caller."""
-    principal = call.principal
-    role_arn = str(call.request.get("RoleArn"))
-    external_id = call.request.get("ExternalId")
-    context = caller_context(call) | ({"sts:externalid": [external_id]} if external_id else {})
-    request = policies.Request("sts:AssumeRole", role_arn, context)
+    request = Request("sts:AssumeRole", str(call.request.get("RoleArn")), _about_caller(call))
+    role = _role_by_arn(str(request.resource))
+    callers = names_of(call.account_id, call.principal.arn, call.principal.role_arn)
+    if role is None or not allows(role.assume_role_policy_document, request, callers):
+        raise _refusal(call, request, "")
+
+
+def check(call: calls.Call) -> None:
+    """Refuse a call that AWS would not authorise."""
     try:
-        role = role_by_arn(role_arn)
-    except (RoleNotFoundError, ValueError):
-        return _denial(call, request, "")
-    arns = [arn for arn in (principal.arn, principal.role_arn) if arn]
-    decision = policies.decide_for_principal(
-        trust_statements(role), request, account_id=principal.account_id, arns=arns
-    )
-    return None if decision == "allowed" else _denial(call, request, "")
-
-
-def _gate(call: Call) -> Refusal | None:
-    """Decide about one call."""
-    assumes = (call.service, call.action) == ("sts", "AssumeRole")
-    enforced = _is_enforced(call.principal)
-    try:
-        refusal = _check_identity(call) if enforced else None
-        return _check_trust(call) if refusal is None and assumes else refusal
-    except RoleNotFoundError as error:
-        # AWS, too, refuses sessions whose role is gone.
-        return Refusal("AccessDenied", str(error))
-    except policies.UnsupportedPolicyError as error:
-        _log.exception("%s %s cannot be authorised", call.service, call.action)
-        return Refusal("UnsupportedPolicy", f"{call.action} cannot be authorised here: {error}", status=400)
-
-
-def _guard_s3() -> None:
-    """Refuse S3 to enforced sessions: it bypasses `call_action`, so nothing would check its calls."""
-    original = S3Response._authenticate_and_authorize_s3_action
-
-    def authorise(http: Any, *args: Any, **kwargs: Any) -> None:
-        if _is_enforced(calls.identify(http.get_access_key(), http.current_account, http.partition)):
-            _log.error("S3 permissions are not evaluated here; refused")
-            raise S3AccessDeniedError
-        original(http, *args, **kwargs)
-
-    S3Response._authenticate_and_authorize_s3_action = authorise
-
-
-def install() -> None:
-    """Put authorisation before every API call (once: the caller sees to that)."""
-    calls.add_gate(_gate)
-    _guard_s3()
+        if call.principal.role_name.startswith(ENFORCED_PREFIX):
+            _check_identity(call)
+        if (call.service, call.action) == ("sts", "AssumeRole"):
+            _check_trust(call)
+    except UnsupportedPolicyError as error:
+        raise calls.Refusal("UnsupportedPolicy", f"{call.action} cannot be authorised here: {error}") from error

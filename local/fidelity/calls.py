@@ -1,71 +1,51 @@
-"""The one place where API calls pass: gates may refuse a call, observers learn how it was answered.
+"""The one place where API calls pass: they may be refused here, and seen together with their answers.
 
-Every moto service but S3 answers through `moto.core.responses.BaseResponse.call_action`; that method is
-wrapped here once, for `authorization` (a gate) and `cloudtrail` (an observer).
+Every moto service but S3 answers through `moto.core.responses.BaseResponse.call_action`.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import create_parser
+from moto.core.errors import COMMON_ERROR_CODES
+from moto.core.exceptions import ServiceException
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.request import determine_request_protocol
-from moto.core.responses import BaseResponse
+from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import get_service_model
+from moto.ec2.exceptions import DryRunClientError
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
-from moto.utilities.utils import get_partition
 
 from . import hooks
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 READ_ONLY_VERBS = ("Describe", "Get", "BatchGet", "List", "Search", "Simulate", "Lookup")
-_REPORTED_SERVICES = frozenset({"ec2", "iam", "securityhub"})
+
+
+class Refusal(ServiceException):
+    """An error, with status 403, that is answered instead of what the service would answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who signs a call. `role_arn` and `session_name` are set for an assumed role, `user_name` otherwise."""
+    """Who signs a call: a session of a role, or an IAM user."""
 
-    account_id: str
     arn: str
     access_key_id: str
+    name: str
     role_arn: str | None = None
-    session_name: str | None = None
-    user_name: str | None = None
 
     @property
-    def role_name(self) -> str | None:
-        """The name of the assumed role, without its path."""
-        return self.role_arn.rsplit("/", 1)[-1] if self.role_arn else None
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An error that a gate answers instead of the service."""
-
-    code: str
-    message: str
-    status: int = 403
-
-
-def identify(access_key_id: str, account_id: str, partition: str = "aws") -> Principal:
-    """Return who owns an access key: a role session, an IAM user, or an unnamed user of the account."""
-    key = iam_backends[account_id][partition].access_keys.get(access_key_id)
-    if key is not None and key.role_arn:
-        # Newest first: the session that calls is nearly always a young one.
-        for session in reversed(sts_backends[account_id][partition].assumed_roles):
-            if session.access_key_id == access_key_id:
-                return Principal(account_id, session.arn, access_key_id, session.role_arn, session.session_name)
-    user_name = key.user_name if key is not None and key.user_name else "local"
-    arn = f"arn:{partition}:iam::{account_id}:user/{user_name}"
-    return Principal(account_id, arn, access_key_id, user_name=user_name)
+    def role_name(self) -> str:
+        """The name of the assumed role; empty for a user."""
+        return (self.role_arn or "").rsplit("/", 1)[-1]
 
 
 class Call:
@@ -85,8 +65,16 @@ class Call:
 
     @functools.cached_property
     def principal(self) -> Principal:
-        """Who signed the call."""
-        return identify(self.http.get_access_key(), self.account_id, get_partition(self.region))
+        """Who signed the call: a role session, an IAM user, or an unnamed user of the account."""
+        key_id, account_id = self.http.get_access_key(), self.account_id
+        key = iam_backends[account_id]["aws"].access_keys.get(key_id)
+        if key is not None and key.role_arn:
+            # Newest first: the session that calls is nearly always a young one.
+            for session in reversed(sts_backends[account_id]["aws"].assumed_roles):
+                if session.access_key_id == key_id:
+                    return Principal(session.arn, key_id, session.session_name, session.role_arn)
+        name = key.user_name if key is not None and key.user_name else "local"
+        return Principal(f"arn:aws:iam::{account_id}:user/{name}", key_id, name)
 
     @functools.cached_property
     def request(self) -> Mapping[str, Any]:
@@ -96,18 +84,7 @@ class Call:
         protocol = determine_request_protocol(service_model, http.content_type)
         parser = PROTOCOL_PARSERS[protocol](service_model.operation_model(self.action), map_type=dict)
         message = {"method": http.method, "values": http.values, "headers": http.headers, "body": http.data}
-        parsed = parser.parse({**message, "url_path": http.path, "url_params": self.http.uri_match})
-        return parsed or {}
-
-    @property
-    def user_agent(self) -> str:
-        """What the client says that it is."""
-        return str(self.http.headers.get("User-Agent", ""))
-
-    @property
-    def source_address(self) -> str:
-        """The address from which the client calls."""
-        return str(self.http.normalized_request.remote_addr or "127.0.0.1")
+        return parser.parse({**message, "url_path": http.path, "url_params": self.http.uri_match}) or {}
 
 
 class Outcome:
@@ -126,8 +103,7 @@ class Outcome:
         shape = service_model.operation_model(self._call.action).output_shape
         message = {"status_code": self.status, "headers": {}, "body": self.body}
         parsed = create_parser(service_model.protocol).parse(message, shape)
-        parsed.pop("ResponseMetadata", None)
-        return dict(parsed)
+        return {name: value for name, value in parsed.items() if name != "ResponseMetadata"}
 
     @property
     def error_code(self) -> str | None:
@@ -135,73 +111,46 @@ class Outcome:
         return self.response["Error"]["Code"] if self.status >= 400 else None  # noqa: PLR2004 - HTTP's own line
 
 
-Gate = Callable[[Call], Refusal | None]
-Observer = Callable[[Call, Outcome], None]
-_gates: list[Gate] = []
-_observers: list[Observer] = []
-
-
-def add_gate(gate: Gate) -> None:
-    """Let `gate` see every call before it is served; the first refusal is the answer."""
-    _gates.append(gate)
-
-
-def add_observer(observer: Observer) -> None:
-    """Let `observer` see every mutating call after it is served, in the thread that serves it."""
-    _observers.append(observer)
-
-
-def _error_body(call: Call, refusal: Refusal) -> tuple[dict[str, str], str]:
-    """Write an error the way the service's protocol does (botocore's parsers are the reference)."""
-    model = get_service_model(call.service)
-    protocol = determine_request_protocol(model, call.http.normalized_request.content_type)
-    code, message = escape(refusal.code), escape(refusal.message)
-    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    if protocol == "ec2":
-        body = f"<Response><Errors>{error}</Errors><RequestID>{uuid.uuid4()}</RequestID></Response>"
-        return {"content-type": "text/xml"}, body
-    if protocol in {"query", "rest-xml"}:
-        body = f"<ErrorResponse>{error}<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
-        return {"content-type": "text/xml"}, body
-    body = json.dumps({"__type": refusal.code, "message": refusal.message})
-    return {"content-type": "application/x-amz-json-1.1", "x-amzn-errortype": refusal.code}, body
-
-
 def _report(call: Call, outcome: Outcome) -> None:
     """Tell the hook about a call, if it is one that the hook is promised."""
-    if call.service not in _REPORTED_SERVICES:
-        return
-    error_code = outcome.error_code
-    reported = hooks.ApiCall(
-        account_id=call.account_id,
-        region=call.region,
-        service=call.service,
-        action=call.action,
-        error_code=error_code,
-        principal_arn=call.principal.arn,
-        request=call.request,
-        response={} if error_code else outcome.response,
-    )
-    hooks.current().on_api_call(reported)
+    if call.service in ("ec2", "iam", "securityhub"):
+        about = (call.account_id, call.region, call.service, call.action)
+        code, answer = (outcome.error_code, {}) if outcome.error_code else (None, outcome.response)
+        hooks.installed.on_api_call(hooks.ApiCall(*about, code, call.principal.arn, call.request, answer))
 
 
-def install() -> None:
-    """Wrap moto's `call_action` (once: the caller sees to that)."""
+def install(gate: Callable[[Call], None], observe: Callable[[Call, Outcome], None]) -> None:
+    """Wrap moto's `call_action` (once: the caller sees to that).
+
+    Args:
+        gate: sees every call before it is served, and may raise `Refusal`.
+        observe: sees every mutating call after it is served, in the thread that serves it.
+    """
     original = BaseResponse.call_action
+    # moto warns of codes that are not in the model of the service.
+    COMMON_ERROR_CODES.extend(("AccessDenied", "AccessDeniedException", "InvalidAction", "UnsupportedPolicy"))
+
+    def serve(call: Call) -> Any:
+        try:
+            gate(call)
+            if call.service == "ec2" and call.mutating and call.request.get("DryRun"):
+                # moto minds the parameter here and there only.
+                return call.http.serialized(ActionResult(DryRunClientError()))
+            return original(call.http)
+        except NotImplementedError as error:
+            refusal = Refusal("InvalidAction", f"The local AWS cannot do this: {error}")
+        except Refusal as error:
+            refusal = error
+        _, headers, body = call.http.serialized(ActionResult(refusal))
+        return 403, headers, body
 
     def call_action(http: Any) -> Any:
         call = Call(http)
-        refusal = next((answer for gate in _gates if (answer := gate(call))), None)
-        if refusal is None:
-            status, headers, body = original(http)
-        else:
-            headers, body = _error_body(call, refusal)
-            status = refusal.status
+        status, headers, body = serve(call)
         if call.mutating:
             outcome = Outcome(call, status, body)
             _report(call, outcome)
-            for observer in _observers:
-                observer(call, outcome)
+            observe(call, outcome)
         return status, headers, body
 
     BaseResponse.call_action = call_action

@@ -1,26 +1,22 @@
 """Instances: the states on the way, the events about them, and instance profiles.
 
-Source: EC2 User Guide, "Instance state changes" and "EC2 Instance State-change Notification"; EC2 API
-Reference for AssociateIamInstanceProfile and its relatives, with error texts from public issue threads.
-moto jumps between end states, emits nothing, and shows a replaced profile for ever.
+Source: EC2 User Guide, "Instance state changes"; EC2 API Reference for AssociateIamInstanceProfile and its relatives,
+with error texts from public issue threads. moto jumps between end states and shows a replaced profile for ever.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import iam_instance_profile as profile_models
-from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociationBackend
+from moto.ec2.models.iam_instance_profile import IamInstanceProfileAssociationBackend as Associations
 from moto.ec2.models.instances import InstanceBackend
 from moto.ec2.responses import instances as instance_responses
 from moto.iam.exceptions import NotFoundException
 
 from . import eventbridge
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TRANSITION_SECONDS = 1.0
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -29,21 +25,10 @@ _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "s
 def _enter(backend: Any, instance: Any, state: str) -> None:
     """Put an instance into a state and emit the event about it."""
     instance._state.name, instance._state.code = state, _CODES[state]
-    account_id, region = backend.account_id, backend.region_name
-    arn = f"arn:{backend.partition}:ec2:{region}:{account_id}:instance/{instance.id}"
-    detail = {"instance-id": instance.id, "state": state}
-    eventbridge.publish(
-        account_id,
-        region,
-        lambda: eventbridge.envelope(
-            account_id,
-            region,
-            "aws.ec2",
-            "EC2 Instance State-change Notification",
-            detail,
-            resources=(arn,),
-        ),
-    )
+    place = backend.account_id, backend.region_name
+    arns = (f"arn:aws:ec2:{place[1]}:{place[0]}:instance/{instance.id}",)
+    kind, detail = "EC2 Instance State-change Notification", {"instance-id": instance.id, "state": state}
+    eventbridge.publish(*place, lambda: eventbridge.envelope(*place, "aws.ec2", kind, detail, resources=arns))
 
 
 def _pass_through(backend: Any, instances: list[Any], state: str, end_state: str) -> None:
@@ -53,7 +38,7 @@ def _pass_through(backend: Any, instances: list[Any], state: str, end_state: str
 
     def arrive() -> None:
         for instance in instances:
-            # It may be gone with a reset, or something else may have happened to it: a pending one may be terminated.
+            # It may be gone with a reset, or terminated while it was pending.
             if backend.get_instance_by_id(instance.id) is instance and instance._state.name == state:
                 _enter(backend, instance, end_state)
 
@@ -79,15 +64,10 @@ def _wrap_run() -> None:
     InstanceBackend.run_instances = run_instances
 
 
-def _wrap_transition(
-    method_name: str, state: str, end_state: str, check: Callable[[Any], str | None] = lambda _: None
-) -> None:
+def _wrap_transition(method_name: str, state: str, end_state: str) -> None:
     original = getattr(InstanceBackend, method_name)
 
     def change(backend: Any, instance_ids: list[str]) -> Any:
-        for instance in backend.get_multi_instances_by_id(instance_ids):
-            if message := check(instance):
-                raise EC2ClientError("IncorrectInstanceState", message)
         changed = original(backend, instance_ids)
         moving = [instance for instance, previous in changed if previous.name not in {state, end_state}]
         _pass_through(backend, moving, state, end_state)
@@ -96,61 +76,34 @@ def _wrap_transition(
     setattr(InstanceBackend, method_name, change)
 
 
-def _check_start(instance: Any) -> str | None:
-    if instance._state.name in {"stopped", "running", "pending"}:
-        return None
-    return f"The instance '{instance.id}' is not in a state from which it can be started."
-
-
-def _check_stop(instance: Any) -> str | None:
-    if instance._state.name != "pending":
-        return None
-    return f"Instance '{instance.id}' cannot be stopped as it has never reached the 'running' state."
-
-
 def _wrap_profile_lookup() -> None:
     """Answer for an unknown instance profile as EC2 does; moto lets IAM's error through."""
     original = profile_models.filter_iam_instance_profiles
 
-    def find(
-        account_id: str,
-        partition: str,
-        iam_instance_profile_arn: str | None = None,
-        iam_instance_profile_name: str | None = None,
-    ) -> Any:
+    def find(account_id: str, **wanted: Any) -> Any:
         try:
-            return original(account_id, partition, iam_instance_profile_arn, iam_instance_profile_name)
+            return original(account_id, **wanted)
         except NotFoundException:
-            key, kind, value = "name", "name", iam_instance_profile_name
-            if iam_instance_profile_arn:
-                key, kind, value = "arn", "ARN", iam_instance_profile_arn
-            message = (
-                f"Value ({value}) for parameter iamInstanceProfile.{key} is invalid. "
-                f"Invalid IAM Instance Profile {kind}"
-            )
-            raise EC2ClientError("InvalidParameterValue", message) from None
+            kind = "ARN" if wanted["iam_instance_profile_arn"] else "name"
+            value = wanted[f"iam_instance_profile_{kind.lower()}"]
+            message = f"Value ({value}) for parameter iamInstanceProfile.{kind.lower()} is invalid. "
+            raise EC2ClientError("InvalidParameterValue", f"{message}Invalid IAM Instance Profile {kind}") from None
 
     profile_models.filter_iam_instance_profiles = find
     instance_responses.filter_iam_instance_profiles = find
 
 
-def _show_profile(backend: Any, association: Any) -> None:
-    """Let DescribeInstances say what the association says."""
-    profile = association.iam_instance_profile
-    shown = {"Arn": profile.arn, "Id": profile.id}
-    backend.modify_instance_attribute(association.instance_id, "iam_instance_profile", shown)
-
-
 def _wrap_associations() -> None:
-    original_associate = IamInstanceProfileAssociationBackend.associate_iam_instance_profile
-    original_replace = IamInstanceProfileAssociationBackend.replace_iam_instance_profile_association
+    original_associate = Associations.associate_iam_instance_profile
+    original_replace = Associations.replace_iam_instance_profile_association
 
-    def associate(
-        backend: Any,
-        instance_id: str,
-        iam_instance_profile_name: str | None = None,
-        iam_instance_profile_arn: str | None = None,
-    ) -> Any:
+    def show(backend: Any, association: Any) -> Any:
+        # DescribeInstances says what the association says.
+        profile = {"Arn": association.iam_instance_profile.arn, "Id": association.iam_instance_profile.id}
+        backend.modify_instance_attribute(association.instance_id, "iam_instance_profile", profile)
+        return association
+
+    def associate(backend: Any, instance_id: str, *profile: Any, **named_profile: Any) -> Any:
         instance = backend.get_instance(instance_id)
         existing = backend.iam_instance_profile_associations.get(instance_id)
         if vars(instance).pop("associated_at_launch", False):
@@ -160,28 +113,23 @@ def _wrap_associations() -> None:
             raise EC2ClientError("IncorrectInstanceState", message)
         if existing is not None:
             raise EC2ClientError("IncorrectState", f"There is an existing association for instance {instance_id}")
-        association = original_associate(backend, instance_id, iam_instance_profile_name, iam_instance_profile_arn)
-        _show_profile(backend, association)
-        return association
+        return show(backend, original_associate(backend, instance_id, *profile, **named_profile))
 
-    def replace(backend: Any, association_id: str, name: str | None = None, arn: str | None = None) -> Any:
-        for association in backend.iam_instance_profile_associations.values():
-            if association.association_id == association_id and association.instance._state.name != "running":
-                message = f"The association {association_id} is not the active association"
-                raise EC2ClientError("IncorrectState", message)
-        association = original_replace(backend, association_id, name, arn)
-        _show_profile(backend, association)
-        return association
+    def replace(backend: Any, association_id: str, *profile: Any) -> Any:
+        for one in backend.iam_instance_profile_associations.values():
+            if one.association_id == association_id and one.instance._state.name != "running":
+                raise EC2ClientError("IncorrectState", f"{association_id} is not the active association")
+        return show(backend, original_replace(backend, association_id, *profile))
 
-    IamInstanceProfileAssociationBackend.associate_iam_instance_profile = associate
-    IamInstanceProfileAssociationBackend.replace_iam_instance_profile_association = replace
+    Associations.associate_iam_instance_profile = associate
+    Associations.replace_iam_instance_profile_association = replace
 
 
 def install() -> None:
     """Patch moto's instances and instance profiles (once: the caller sees to that)."""
     _wrap_run()
-    _wrap_transition("start_instances", "pending", "running", _check_start)
-    _wrap_transition("stop_instances", "stopping", "stopped", _check_stop)
+    _wrap_transition("start_instances", "pending", "running")
+    _wrap_transition("stop_instances", "stopping", "stopped")
     _wrap_transition("terminate_instances", "shutting-down", "terminated")
     _wrap_profile_lookup()
     _wrap_associations()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,11 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One mutating EC2, Security Hub or IAM call, as it was answered.
-
-    `request` and `response` use botocore's member names; `response` is empty and `error_code` set (as the
-    service says it, without CloudTrail's prefix) when the call failed.
-    """
+    """One mutating EC2, Security Hub or IAM call, with botocore's names; `response` is empty after a failure."""
 
     account_id: str
     region: str
@@ -30,10 +27,7 @@ class ApiCall:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFailure:
-    """One event that a rule matched and that did not reach one of the rule's targets.
-
-    `dead_lettered` says whether the target's dead-letter queue has taken it.
-    """
+    """One event that a rule matched and that did not reach one of the rule's targets."""
 
     rule_arn: str
     target_arn: str
@@ -43,46 +37,29 @@ class DeliveryFailure:
     dead_lettered: bool
 
 
-def _ignore(_: object) -> None:
-    """Do nothing with what is reported."""
-
-
-def _everyone(_: str) -> bool:
-    """Take every local account for a member of the organisation."""
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """The callbacks and facts that `install` hands to the patches.
 
-    `on_api_call` and `on_delivery_failure` run on the thread that met the fact, so they must be quick and
-    must not call AWS. `organisation_id` is what `aws:PrincipalOrgID` is compared with; `is_member` says which
-    accounts belong to it.
+    The callbacks run on the thread that met the fact, so they must be quick and must not call AWS.
+    `organisation_id` is what `aws:PrincipalOrgID` is compared with, for the accounts that `is_member` names.
     """
 
-    on_api_call: Callable[[ApiCall], None] = _ignore
-    on_delivery_failure: Callable[[DeliveryFailure], None] = _ignore
+    on_api_call: Callable[[ApiCall], None] = lambda _: None
+    on_delivery_failure: Callable[[DeliveryFailure], None] = lambda _: None
     clock: Callable[[], float] = time.time
     organisation_id: str | None = None
-    is_member: Callable[[str], bool] = _everyone
+    is_member: Callable[[str], bool] = lambda _: True
 
-    def organisation_of(self, account_id: str) -> str | None:
-        """Return the organisation id that AWS would put into `aws:PrincipalOrgID` for an account."""
-        return self.organisation_id if self.is_member(account_id) else None
+    def context_of(self, account_id: str) -> dict[str, str]:
+        """Return `aws:PrincipalOrgID` as AWS would have it for calls of an account."""
+        is_member = self.organisation_id is not None and self.is_member(account_id)
+        return {"aws:principalorgid": str(self.organisation_id)} if is_member else {}
 
-
-class _Installed:
-    """Holds the hooks in force, so that a second `install` can swap them under running patches."""
-
-    hooks = Hooks()
-
-
-def current() -> Hooks:
-    """Return the hooks of the last `install`."""
-    return _Installed.hooks
+    def now(self) -> str:
+        """Return the time as AWS writes it: to the second, in UTC."""
+        return datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def use(hooks: Hooks) -> None:
-    """Put `hooks` in force for everything that happens from now on."""
-    _Installed.hooks = hooks
+# Those in force; `install` swaps them under running patches, so look here each time.
+installed = Hooks()

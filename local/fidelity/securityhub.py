@@ -1,244 +1,153 @@
 """Security Hub's findings: import, search and update.
 
-Source: the botocore Security Hub model (BatchImportFindings, BatchUpdateFindings, GetFindings, StringFilter,
-Workflow) and the Security Hub User Guide, "AWS Security Finding Format". moto imports for anybody into a hub
-that is off, lets an older import win, ignores filters, and has no BatchUpdateFindings.
+Source: the botocore Security Hub model (BatchImportFindings, BatchUpdateFindings, GetFindings, Workflow) and the
+Security Hub User Guide, "AWS Security Finding Format". moto imports for anybody into a hub that is off, lets an
+older import win, ignores filters, and has no BatchUpdateFindings.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from moto.securityhub import urls
 from moto.securityhub.exceptions import InvalidInputException, SecurityHubClientError
-from moto.securityhub.models import Finding, SecurityHubBackend, securityhub_backends
+from moto.securityhub.models import Finding, SecurityHubBackend
 from moto.securityhub.responses import SecurityHubResponse
+from moto.utilities.paginator import paginate
 
 from . import hooks
 
-_FINDINGS_A_CALL = 100
-_FINDING_BYTES = 240_000
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
 _REQUIRED = (
-    "SchemaVersion",
-    "Id",
-    "ProductArn",
-    "GeneratorId",
-    "AwsAccountId",
-    "CreatedAt",
-    "UpdatedAt",
-    "Title",
-    "Description",
-    "Resources",
+    *("SchemaVersion", "Id", "ProductArn", "GeneratorId", "AwsAccountId"),
+    *("CreatedAt", "UpdatedAt", "Title", "Description", "Resources", "Severity"),
 )
 _LONGEST = {"Id": 512, "Title": 256, "Description": 1024, "Resources": 32}
 # Analysts own these: an import sets them at most through their defaults.
 _ANALYSTS_FIELDS = ("Note", "UserDefinedFields", "VerificationState", "Workflow")
 _PROVIDER_FIELDS = ("Confidence", "Criticality", "RelatedFindings", "Severity", "Types")
-_UPDATABLE = (*_ANALYSTS_FIELDS, *_PROVIDER_FIELDS)
-_WORKFLOW_STATUSES = {"NEW", "NOTIFIED", "RESOLVED", "SUPPRESSED"}
-
-_FILTER_PATHS = {
-    "Id": ("Id",),
-    "ProductArn": ("ProductArn",),
-    "AwsAccountId": ("AwsAccountId",),
-    "Region": ("Region",),
+# What findings can be searched for: fields, and fields of fields.
+_PLAIN = ("Id", "ProductArn", "AwsAccountId", "Region", "RecordState", "GeneratorId", "Title")
+_NESTED = {
     "ComplianceStatus": ("Compliance", "Status"),
-    "RecordState": ("RecordState",),
     "WorkflowStatus": ("Workflow", "Status"),
     "SeverityLabel": ("Severity", "Label"),
     "ResourceId": ("Resources", "Id"),
     "ResourceType": ("Resources", "Type"),
-    "GeneratorId": ("GeneratorId",),
-    "Title": ("Title",),
 }
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)")
+_NOT_SUBSCRIBED = "The account is not subscribed to AWS Security Hub"
 _COMPARISONS: dict[str, Callable[[str, str], bool]] = {"EQUALS": str.__eq__, "PREFIX": str.startswith}
-_NEGATIVE = {"NOT_EQUALS": "EQUALS", "PREFIX_NOT_EQUALS": "PREFIX"}
-
-
-def _timestamp(text: str) -> datetime:
-    """Read a finding's time.
-
-    Raises:
-        ValueError: it is not an ISO 8601 time with an offset.
-    """
-    parsed = datetime.fromisoformat(text)
-    if parsed.tzinfo is None:
-        raise ValueError(f"{text} has no offset from UTC")
-    return parsed
 
 
 def _complaints(backend: Any, finding: Mapping[str, Any]) -> Iterator[str]:
     """Yield why a finding cannot be imported; later checks rely on the earlier ones having passed."""
-    if missing := [name for name in _REQUIRED if not finding.get(name)]:
+    if not backend.enabled:
+        yield _NOT_SUBSCRIBED
+    given = {**finding.get("FindingProviderFields", {}), **finding}
+    if missing := [name for name in _REQUIRED if not given.get(name)]:
         yield f"Missing: {', '.join(missing)}."
-    if "Severity" not in finding and "Severity" not in finding.get("FindingProviderFields", {}):
-        yield "Missing: Severity."
     if finding["SchemaVersion"] != "2018-10-08":
         yield "SchemaVersion must be 2018-10-08."
     if too_long := [name for name, limit in _LONGEST.items() if len(finding[name]) > limit]:
         yield f"Too long: {', '.join(too_long)}."
-    if len(json.dumps(finding).encode()) > _FINDING_BYTES:
-        yield "Finding exceeds 240 KB."
-    try:
-        _timestamp(finding["CreatedAt"])
-        _timestamp(finding["UpdatedAt"])
-    except ValueError as error:
-        yield str(error)
+    if wrong := [name for name in ("CreatedAt", "UpdatedAt") if not _TIME.fullmatch(finding[name])]:
+        yield f"Not a time with an offset from UTC: {', '.join(wrong)}."
     account_id, region = backend.account_id, backend.region_name
-    product_arn = f"arn:{backend.partition}:securityhub:{region}:{account_id}:product/{account_id}/default"
+    product_arn = f"arn:aws:securityhub:{region}:{account_id}:product/{account_id}/default"
     if finding["AwsAccountId"] != account_id or finding["ProductArn"] != product_arn:
         yield f"Account {account_id} may import in {region} only for itself, as {product_arn}."
 
 
 def _reopens(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Return whether an import sends the workflow of a finding back to NEW."""
-    if before["Workflow"]["Status"] not in {"NOTIFIED", "RESOLVED"}:
-        return False
-    if (before["RecordState"], after["RecordState"]) == ("ARCHIVED", "ACTIVE"):
-        return True
     was, is_now = (finding.get("Compliance", {}).get("Status") for finding in (before, after))
-    return was == "PASSED" and is_now in {"WARNING", "FAILED", "NOT_AVAILABLE"}
+    unarchived = (before["RecordState"], after["RecordState"]) == ("ARCHIVED", "ACTIVE")
+    failed = was == "PASSED" and is_now in {"WARNING", "FAILED", "NOT_AVAILABLE"}
+    return before["Workflow"]["Status"] in {"NOTIFIED", "RESOLVED"} and (unarchived or failed)
 
 
 def _imported(backend: Any, finding: Mapping[str, Any], earlier: Any) -> dict[str, Any]:
     """Return a finding as Security Hub keeps it after an import."""
     given = {name: value for name, value in finding.items() if name not in (*_ANALYSTS_FIELDS, "Region")}
-    for name, value in finding.get("FindingProviderFields", {}).items():
-        given.setdefault(name, value)
+    given = {**finding.get("FindingProviderFields", {}), **given}
     if earlier is None:
-        defaults = {"RecordState": "ACTIVE", "Region": backend.region_name, "Workflow": {"Status": "NEW"}}
-        return {**defaults, **given}
+        return {"RecordState": "ACTIVE", "Region": backend.region_name, "Workflow": {"Status": "NEW"}, **given}
     # What an analyst has changed stays as the analyst wants it.
     kept = {name: value for name, value in given.items() if name not in vars(earlier).get("analysts_choice", ())}
     data = {**earlier.data, **kept}
-    if _reopens(earlier.data, data):
-        data["Workflow"] = {"Status": "NEW"}
-    return data
+    return {**data, "Workflow": {"Status": "NEW"}} if _reopens(earlier.data, data) else data
 
 
 def _import_findings(backend: Any, findings: list[dict[str, Any]]) -> tuple[int, int, list[dict[str, Any]]]:
     """Serve BatchImportFindings; returns failed count, success count, failed findings."""
-    if not 1 <= len(findings) <= _FINDINGS_A_CALL:
-        raise InvalidInputException("BatchImportFindings", "Findings must have 1 to 100 elements")
+    if len(findings) > 100:  # noqa: PLR2004 - the model's own bound
+        raise InvalidInputException("BatchImportFindings", "Findings must have at most 100 elements")
     known = {(finding.data["ProductArn"], finding.id): finding for finding in backend.findings}
     failed = []
     for finding in findings:
-        code, complaint = "InvalidInput", next(_complaints(backend, finding), None)
-        if not backend.enabled:
-            code, complaint = "InvalidAccess", f"Account {backend.account_id} is not subscribed to AWS Security Hub"
+        complaint = next(_complaints(backend, finding), None)
         if complaint is not None:
+            code = "InvalidInput" if backend.enabled else "InvalidAccess"
             failed.append({"Id": finding.get("Id", ""), "ErrorCode": code, "ErrorMessage": complaint})
-            continue
-        key = (finding["ProductArn"], finding["Id"])
-        earlier = known.get(key)
-        if earlier is None:
-            known[key] = Finding(finding["Id"], _imported(backend, finding, None))
-            backend.findings.append(known[key])
-        elif _timestamp(finding["UpdatedAt"]) > _timestamp(earlier.data["UpdatedAt"]):
+        elif (earlier := known.get((finding["ProductArn"], finding["Id"]))) is None:
+            backend.findings.append(Finding(finding["Id"], _imported(backend, finding, None)))
+        elif datetime.fromisoformat(finding["UpdatedAt"]) > datetime.fromisoformat(earlier.data["UpdatedAt"]):
             earlier.data = _imported(backend, finding, earlier)
     return len(failed), len(findings) - len(failed), failed
 
 
-def _visible(backend: Any) -> list[Any]:
-    """Return the findings of an account and, for an administrator, of its members in the Region."""
+def _passes(finding: Mapping[str, Any], name: str, alternatives: list[dict[str, str]]) -> bool:
+    """Return whether a finding passes one of the filters on a field."""
+    outer, inner = _NESTED.get(name, (name, None))
+    nodes = finding.get(outer, [])
+    values = [node.get(inner, "") if inner else node for node in (nodes if isinstance(nodes, list) else [nodes])]
+    return any(_COMPARISONS[one["Comparison"]](value, one["Value"]) for one in alternatives for value in values)
+
+
+def _get_findings(backend: Any, filters: Any = None, **_: Any) -> list[Any]:
+    """Serve GetFindings; a filter that is not known here is an error, since ignoring it would find too much."""
     if not backend.enabled:
-        message = f"Account {backend.account_id} is not subscribed to AWS Security Hub"
-        raise SecurityHubClientError("InvalidAccessException", message)
-    members = [securityhub_backends[member][backend.region_name] for member in backend.members]
-    return [finding for owner in (backend, *members) for finding in owner.findings]
-
-
-def _values(node: Any, path: tuple[str, ...]) -> Iterator[str]:
-    """Yield the values at a path, through lists."""
-    if isinstance(node, list):
-        for element in node:
-            yield from _values(element, path)
-    elif not path:
-        yield str(node)
-    elif isinstance(node, Mapping) and path[0] in node:
-        yield from _values(node[path[0]], path[1:])
-
-
-def _passes(finding: Any, name: str, filters: list[dict[str, str]]) -> bool:
-    """Return whether a finding passes the filters on one field: any positive one, and all negative ones."""
-    values = list(_values(finding.data, _FILTER_PATHS[name]))
-    positives: list[bool] = []
-    negatives: list[bool] = []
-    for one in filters:
-        comparison = one["Comparison"]
-        compare = _COMPARISONS[_NEGATIVE.get(comparison, comparison)]
-        hit = any(compare(value, one["Value"]) for value in values)
-        (negatives if comparison in _NEGATIVE else positives).append(hit)
-    return (not positives or any(positives)) and not any(negatives)
-
-
-def _check_search(request: Mapping[str, Any]) -> None:
-    """Refuse what AWS refuses, and what it understands but this does not."""
-    filters = request.get("Filters") or {}
-    comparisons = {one.get("Comparison") for several in filters.values() for one in several}
-    if unknown := set(filters) - set(_FILTER_PATHS) | comparisons - set(_COMPARISONS) - set(_NEGATIVE):
-        raise InvalidInputException("GetFindings", f"filters not handled: {sorted(map(str, unknown))}")
-    if request.get("SortCriteria"):
-        raise InvalidInputException("GetFindings", "SortCriteria is not handled")
-
-
-def _get_findings(http: Any) -> str:
-    """Serve GetFindings."""
-    request = json.loads(http.body or "{}")
-    _check_search(request)
-    limit = request.get("MaxResults", 100)
-    if not 1 <= limit <= 100:  # noqa: PLR2004 - the model's own bounds
-        raise InvalidInputException("GetFindings", "MaxResults must be a number between 1 and 100")
-    try:
-        start = int(base64.urlsafe_b64decode(request.get("NextToken") or "MA==").decode())
-    except ValueError:
-        raise InvalidInputException("GetFindings", "NextToken is not valid") from None
-    filters = (request.get("Filters") or {}).items()
-    found = [
-        finding.data
-        for finding in _visible(http.securityhub_backend)
-        if all(_passes(finding, name, several) for name, several in filters)
-    ]
-    answer: dict[str, Any] = {"Findings": found[start : start + limit]}
-    if start + limit < len(found):
-        answer["NextToken"] = base64.urlsafe_b64encode(str(start + limit).encode()).decode()
-    return json.dumps(answer)
+        raise SecurityHubClientError("InvalidAccessException", _NOT_SUBSCRIBED)
+    wanted: dict[str, list[dict[str, str]]] = filters or {}
+    for name, alternatives in wanted.items():
+        if name not in {*_PLAIN, *_NESTED} or not all(one["Comparison"] in _COMPARISONS for one in alternatives):
+            raise InvalidInputException("GetFindings", f"the filter on {name} is not handled")
+    return [one.data for one in backend.findings if all(_passes(one.data, *filter_) for filter_ in wanted.items())]
 
 
 def _update_findings(http: Any) -> str:
     """Serve BatchUpdateFindings; `UpdatedAt` of a finding stays as it is."""
     request = json.loads(http.body)
-    if len(request["FindingIdentifiers"]) > _FINDINGS_A_CALL:
-        raise InvalidInputException("BatchUpdateFindings", "FindingIdentifiers must have at most 100 elements")
-    status = request.get("Workflow", {}).get("Status", "NEW")
-    if status not in _WORKFLOW_STATUSES:
-        raise InvalidInputException("BatchUpdateFindings", f"{status} is not a workflow status")
-    changes = {name: request[name] for name in _UPDATABLE if name in request}
+    if request.get("Workflow", {}).get("Status", "NEW") not in {"NEW", "NOTIFIED", "RESOLVED", "SUPPRESSED"}:
+        raise InvalidInputException("BatchUpdateFindings", "that is not a workflow status")
+    changes = {name: request[name] for name in (*_ANALYSTS_FIELDS, *_PROVIDER_FIELDS) if name in request}
     if "Note" in changes:
-        now = datetime.fromtimestamp(hooks.current().clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        changes["Note"] = {**changes["Note"], "UpdatedAt": now}
-    known = {(one.data["ProductArn"], one.id): one for one in _visible(http.securityhub_backend)}
+        changes["Note"] = {**changes["Note"], "UpdatedAt": hooks.installed.now()}
+    known = {(one.data["ProductArn"], one.id): one for one in http.securityhub_backend.findings}
     processed, unprocessed = [], []
     for identifier in request["FindingIdentifiers"]:
         finding = known.get((identifier["ProductArn"], identifier["Id"]))
         if finding is None:
             error = {"ErrorCode": "FindingNotFound", "ErrorMessage": "Finding Not Found"}
             unprocessed.append({"FindingIdentifier": identifier, **error})
-            continue
-        finding.data = {**finding.data, **changes}
-        chosen = vars(finding).setdefault("analysts_choice", set())
-        chosen.update(set(changes) & set(_PROVIDER_FIELDS))
-        processed.append(identifier)
+        else:
+            finding.data = {**finding.data, **changes}
+            vars(finding).setdefault("analysts_choice", set()).update(set(changes) & set(_PROVIDER_FIELDS))
+            processed.append(identifier)
     return json.dumps({"ProcessedFindings": processed, "UnprocessedFindings": unprocessed})
 
 
 def install() -> None:
     """Patch moto's Security Hub (once: the caller sees to that, before the server's first request)."""
     SecurityHubBackend.batch_import_findings = _import_findings
-    SecurityHubResponse.get_findings = _get_findings
+    _get_findings.__name__ = "get_findings"  # as the pagination model has it
+    paged: Any = paginate(SecurityHubBackend.PAGINATION_MODEL)
+    SecurityHubBackend.get_findings = paged(_get_findings)
     SecurityHubResponse.batch_update_findings = _update_findings
     urls.url_paths["{0}/findings/batchupdate$"] = SecurityHubResponse.dispatch

@@ -79,6 +79,8 @@ def rejection(number: int, code: str, *, transient: bool) -> Rejection:
 def test_findings_arrive_in_the_account_that_they_are_about(accounts: Accounts, member: Callable[..., Any]) -> None:
     """What is imported can be read there, and only there."""
     made = findings(3)
+    for account_id in (ACCOUNT, OTHER_ACCOUNT):
+        member("securityhub", account_id).enable_security_hub()
 
     assert SecurityHubSink(accounts).import_findings(ACCOUNT, REGION, made) == []
 

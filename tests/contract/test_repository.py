@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 
 import pytest
@@ -58,3 +60,14 @@ def test_samconfig_can_deploy_the_template_as_it_is() -> None:
     required = {name for name, entry in parameters.items() if "Default" not in entry}
     assert deploy["capabilities"] == "CAPABILITY_NAMED_IAM"
     assert required <= {pair.split("=")[0] for pair in deploy["parameter_overrides"].split()}
+
+
+def test_the_layer_imports_only_what_lambda_will_have() -> None:
+    """What a function loads is the standard library, the runtime's boto3, or pinned in the layer's lock file."""
+    package = templates.ROOT / "layers" / "core" / "portcullis"
+    files = [path for path in package.rglob("*.py") if "cli" not in path.relative_to(package).parts]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    imported = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module).split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+    third_party = imported - sys.stdlib_module_names - {"portcullis"}
+    assert third_party == {"aws_lambda_powertools", "boto3", "botocore"}

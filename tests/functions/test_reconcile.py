@@ -44,6 +44,7 @@ class Member:
         self.ec2 = member("ec2", account_id)
         self.iam = member("iam", account_id)
         self.securityhub = member("securityhub", account_id)
+        self.securityhub.enable_security_hub()
 
     def make_vpc(self) -> str:
         """Make a VPC; returns its id."""

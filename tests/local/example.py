@@ -14,9 +14,6 @@ Transform: AWS::Serverless-2016-10-31
 Parameters:
   OrganizationId: {Type: String}
   Delay: {Type: Number, Default: 0, MinValue: 0, MaxValue: 900}
-  Suffix: {Type: String, Default: ""}
-Conditions:
-  HasSuffix: !Not [!Equals [!Ref Suffix, ""]]
 Globals:
   Function:
     Runtime: python3.13
@@ -64,7 +61,7 @@ Resources:
     Properties:
       Queues: [!Ref Intake]
       PolicyDocument:
-        Version: 2012-10-17
+        Version: "2012-10-17"
         Statement:
           - Effect: Allow
             Principal: {Service: events.amazonaws.com}
@@ -83,11 +80,9 @@ Resources:
     Properties: {FifoQueue: true}
   CoreLayer:
     Type: AWS::Serverless::LayerVersion
-    Metadata: {BuildMethod: makefile}
     Properties: {ContentUri: layers/core, RetentionPolicy: Delete}
   PolicyLayer:
     Type: AWS::Serverless::LayerVersion
-    Metadata: {BuildMethod: makefile}
     Properties: {ContentUri: layers/policy, RetentionPolicy: Delete}
   Dispatch:
     Type: AWS::Serverless::Function
@@ -97,7 +92,7 @@ Resources:
         Variables:
           WORK_QUEUE_URL: !Ref Work
       Policies:
-        - Version: 2012-10-17
+        - Version: "2012-10-17"
           Statement:
             - {Effect: Allow, Action: sqs:SendMessage, Resource: !GetAtt Work.Arn}
       Events:
@@ -121,7 +116,6 @@ Resources:
             FunctionResponseTypes: [ReportBatchItemFailures]
 Outputs:
   BusArn: {Value: !GetAtt Bus.Arn}
-  OptionalName: {Condition: HasSuffix, Value: !Ref Suffix}
 """
 
 MEMBER_ACCOUNT = """
@@ -134,13 +128,13 @@ Resources:
     Properties:
       RoleName: example-forwarder
       AssumeRolePolicyDocument:
-        Version: 2012-10-17
+        Version: "2012-10-17"
         Statement:
           - {Effect: Allow, Principal: {Service: events.amazonaws.com}, Action: sts:AssumeRole}
       Policies:
         - PolicyName: forward
           PolicyDocument:
-            Version: 2012-10-17
+            Version: "2012-10-17"
             Statement:
               - {Effect: Allow, Action: events:PutEvents, Resource: !Ref BusArn}
 """

@@ -1,14 +1,13 @@
-"""The journal is complete, ordered, and safe to follow from any thread."""
+"""The journal is complete, ordered, and safe to follow from any thread; people see sentences of it."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import Any
 
-from local.journal import Journal
+import pytest
 
-if TYPE_CHECKING:
-    from local.journal import Step
+from local.journal import Journal, Kind, Step, render
 
 
 def test_since_continues_where_the_last_read_ended() -> None:
@@ -18,8 +17,8 @@ def test_since_continues_where_the_last_read_ended() -> None:
     journal.record("log", "two", account_id="111122223333", region="eu-west-1", data={"level": "INFO"})
     assert [step.text for step in journal.since(0)] == ["one", "two"]
     journal.record("error", "three")
-    (step,) = journal.since(2)
-    assert (step.kind, step.text, step.account_id, step.data) == ("error", "three", None, {})
+    (last,) = journal.since(2)
+    assert (last.kind, last.text, last.account_id, last.data) == ("error", "three", None, {})
 
 
 def test_subscribers_see_every_step_in_order_from_many_threads() -> None:
@@ -27,7 +26,12 @@ def test_subscribers_see_every_step_in_order_from_many_threads() -> None:
     journal = Journal()
     seen: list[Step] = []
     journal.subscribe(seen.append)
-    writers = [threading.Thread(target=lambda: [journal.record("event", str(n)) for n in range(200)]) for _ in range(4)]
+
+    def write() -> None:
+        for number in range(200):
+            journal.record("event", str(number))
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -36,14 +40,40 @@ def test_subscribers_see_every_step_in_order_from_many_threads() -> None:
     assert seen == journal.since(0)
 
 
-def test_wait_for_finds_what_was_and_what_will_be() -> None:
-    """Waiting works whether the step came before or comes later, and ends when it never comes."""
-    journal = Journal()
-    journal.record("event", "before")
-    assert journal.wait_for(lambda step: step.text == "before", 0) is not None
-    timer = threading.Timer(0.05, journal.record, ("event", "after"))
-    timer.start()
-    found = journal.wait_for(lambda step: step.text == "after", 5)
-    timer.join()
-    assert found is not None
-    assert journal.wait_for(lambda step: step.text == "never", 0.05) is None
+def step(kind: Kind, text: str, **data: Any) -> Step:
+    """Return a step of a member account."""
+    return Step(0.0, kind, "111122223333", "eu-west-1", text, data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "shown"),
+    [
+        ("call", {}, "call "),
+        ("event", {}, ""),
+        ("error", {}, "ERROR "),
+        ("log", {"level": "INFO", "step": "act"}, ""),
+        ("log", {"level": "INFO"}, None),
+        ("log", {"level": "DEBUG"}, None),
+        ("log", {"_aws": {}}, None),
+        ("log", {"level": "WARNING"}, "WARNING "),
+        ("log", {"level": "ERROR", "step": "act"}, "ERROR "),
+    ],
+)
+def test_what_is_shown(kind: Kind, data: dict[str, Any], shown: str | None) -> None:
+    """Calls, events and errors always; log records when they are sentences or alarming."""
+    line = render(step(kind, "something happened", **data))
+    if shown is None:
+        assert line is None
+    else:
+        assert line is not None
+        assert line.endswith(f" 111122223333 eu-west-1 {shown}something happened")
+
+
+def test_long_text_is_wrapped_below_the_text() -> None:
+    """A long sentence stays readable, and words stay whole."""
+    arn = "arn:aws:ec2:eu-west-1:111122223333:vpc/" + "x" * 100
+    lines = (render(step("event", f"{'word ' * 40}{arn}")) or "").splitlines()
+    assert len(lines) > 2
+    assert all(line.startswith(" " * 9) for line in lines[1:])
+    assert all(len(line) <= 100 for line in lines[:-1])
+    assert lines[-1].strip() == arn

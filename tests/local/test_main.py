@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +47,7 @@ def test_demo_runs_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         asked.append(output)
         return 3
 
-    module = types.ModuleType("local.demo")
-    module.__dict__["run"] = run
-    monkeypatch.setitem(sys.modules, "local.demo", module)
+    monkeypatch.setattr("local.__main__.run", run)
     result = CliRunner().invoke(main, ["demo", "--output", str(tmp_path / "demo.json")])
     assert result.exit_code == 3
     assert asked == [tmp_path / "demo.json"]

@@ -76,18 +76,16 @@ def test_the_trust_policy_must_name_the_caller(aws: Aws, principal: Any, *, allo
         ({"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{HUB}:role/Hub"}}, True),
         ({"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{HUB}:role/portcullis-*"}}, False),
         ({"StringLike": {"aws:PrincipalArn": "*:role/H*"}}, True),
-        ({"StringEquals": {"sts:ExternalId": "secret"}}, True),
-        ({"StringEquals": {"sts:ExternalId": "other"}}, False),
     ],
 )
 def test_conditions_of_a_trust_policy_are_evaluated(aws: Aws, condition: Any, *, allowed: bool) -> None:
-    """Organisation, principal ARN and external id."""
+    """Organisation and principal ARN."""
     target = aws.role("target", MEMBER, trust=_trust({"AWS": "*"}, **condition))
     hub = aws.as_role("sts", aws.role("Hub", HUB))
     if allowed:
-        _assume(hub, target, ExternalId="secret")
+        _assume(hub, target)
     else:
-        denied = error_of(_assume, client=hub, role_arn=target, ExternalId="secret")
+        denied = error_of(_assume, client=hub, role_arn=target)
         assert denied[0] == "AccessDenied"
 
 
@@ -179,13 +177,12 @@ def test_a_denied_call_is_recorded_and_reported(aws: Aws) -> None:
         ("iam", "list_roles", {}, "AccessDenied"),
         ("organizations", "list_accounts", {}, "AccessDeniedException"),
         ("stepfunctions", "list_state_machines", {}, "AccessDeniedException"),
-        ("s3", "list_buckets", {}, "AccessDenied"),
     ],
 )
 def test_every_service_refuses_in_its_own_way(
     aws: Aws, service: str, operation: str, parameters: dict[str, Any], code: str
 ) -> None:
-    """S3 is refused outright, since its calls cannot be checked here."""
+    """The code depends on the protocol."""
     client = _session(aws, service, _allow("ec2:*"))
     assert error_of(getattr(client, operation), **parameters)[0] == code
 
@@ -230,23 +227,15 @@ def test_an_unknown_managed_policy_is_an_error_that_names_it(aws: Aws) -> None:
         ),
         (
             "dynamodb",
-            ("transact_write_items", {"TransactItems": [{"Put": {"TableName": "q", "Item": {"k": {"S": "x"}}}}]}),
-            "dynamodb:PutItem",
+            ("batch_get_item", {"RequestItems": {"q": {"Keys": [{"k": {"S": "x"}}]}}}),
+            "dynamodb:BatchGetItem",
             f"arn:aws:dynamodb:{REGION}:{MEMBER}:table/q",
         ),
-        ("lambda", ("invoke", {"FunctionName": "q"}), "lambda:InvokeFunction", f"arn:aws:lambda:*:{MEMBER}:function:q"),
-        ("iam", ("get_role", {"RoleName": "q"}), "iam:GetRole", f"arn:aws:iam::{MEMBER}:role/q"),
         (
             "iam",
             ("get_instance_profile", {"InstanceProfileName": "q"}),
             "iam:GetInstanceProfile",
             f"arn:aws:iam::{MEMBER}:instance-profile/q",
-        ),
-        (
-            "events",
-            ("put_events", {"Entries": [{"Source": "x", "DetailType": "x", "Detail": "{}", "EventBusName": "q"}]}),
-            "events:PutEvents",
-            f"arn:aws:events:{REGION}:{MEMBER}:event-bus/q",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -280,14 +269,10 @@ ENDPOINTS = "arn:aws:ec2:*:*:vpc-endpoint/*"
         ({}, True),
         (OWNED, True),
         ({"StringEquals": {"aws:RequestTag/Owner": "somebody"}}, False),
-        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner"]}}, True),
-        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Name"]}}, False),
-        ({"StringEquals": {"ec2:VpceServiceName": S3}}, True),
-        ({"StringLike": {"ec2:VpceServiceName": "com.amazonaws.*.dynamodb"}}, False),
     ],
 )
 def test_conditions_on_creating_an_endpoint(aws: Aws, vpc_id: str, on_endpoint: Any, *, allowed: bool) -> None:
-    """Every resource must be allowed: VPC and tables, and the endpoint with its tags and service."""
+    """Every resource must be allowed: VPC and tables, and the endpoint with its tags."""
     tagging = _allow("ec2:CreateTags", resource=ENDPOINTS)
     ec2 = _session(aws, "ec2", ON_VPC, _allow("ec2:CreateVpcEndpoint", resource=ENDPOINTS, **on_endpoint), tagging)
     wanted = {"VpcId": vpc_id, "ServiceName": S3, "TagSpecifications": TAGS}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-
-from local.fidelity import ec2_endpoints
 
 from .conftest import REGION, error_of
 
@@ -75,15 +72,6 @@ def test_an_unknown_service_is_refused(ec2: Any, vpc_id: str) -> None:
     assert (code, message) == ("InvalidServiceName", f"The Vpc Endpoint Service '{service}' does not exist")
 
 
-def test_a_malformed_policy_is_refused(ec2: Any, vpc_id: str) -> None:
-    """On creation and on modification; moto keeps any text."""
-    wanted = {"VpcId": vpc_id, "ServiceName": S3, "PolicyDocument": "{not json"}
-    assert error_of(ec2.create_vpc_endpoint, **wanted)[0] == "InvalidPolicyDocument"
-    endpoint_id = _create(ec2, vpc_id, PolicyDocument='{"Statement": []}')
-    change = {"VpcEndpointId": endpoint_id, "PolicyDocument": "[]"}
-    assert error_of(ec2.modify_vpc_endpoint, **change)[0] == "InvalidPolicyDocument"
-
-
 def test_tables_of_another_vpc_are_refused(ec2: Any, vpc_id: str) -> None:
     """An endpoint and its tables are in one VPC."""
     other = _table(ec2, ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"])
@@ -134,15 +122,6 @@ def test_a_failed_creation_does_not_use_up_its_token(ec2: Any, vpc_id: str) -> N
     assert _create(ec2, vpc_id, table, ClientToken="t") != first
 
 
-def test_a_region_holds_twenty_gateway_endpoints(ec2: Any, vpc_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The quota is adjustable, here as there."""
-    assert ec2_endpoints.GATEWAY_ENDPOINTS_PER_REGION == 20
-    monkeypatch.setattr(ec2_endpoints, "GATEWAY_ENDPOINTS_PER_REGION", 1)
-    _create(ec2, vpc_id)
-    code, _ = error_of(ec2.create_vpc_endpoint, VpcId=vpc_id, ServiceName=S3)
-    assert code == "VpcEndpointLimitExceeded"
-
-
 def test_modifying_moves_the_routes(ec2: Any, vpc_id: str) -> None:
     """Moto edits the list of tables and leaves the routes alone."""
     before, after = _table(ec2, vpc_id), _table(ec2, vpc_id)
@@ -151,15 +130,6 @@ def test_modifying_moves_the_routes(ec2: Any, vpc_id: str) -> None:
     assert (_owners(ec2, before), _owners(ec2, after)) == ([], [endpoint_id])
     (endpoint,) = ec2.describe_vpc_endpoints()["VpcEndpoints"]
     assert endpoint["RouteTableIds"] == [after]
-
-
-def test_a_policy_can_be_reset(ec2: Any, vpc_id: str) -> None:
-    """ResetPolicy puts AWS's full-access policy back; moto ignores it."""
-    endpoint_id = _create(ec2, vpc_id, PolicyDocument='{"Statement": []}')
-    ec2.modify_vpc_endpoint(VpcEndpointId=endpoint_id, ResetPolicy=True)
-    (endpoint,) = ec2.describe_vpc_endpoints()["VpcEndpoints"]
-    (statement,) = json.loads(endpoint["PolicyDocument"])["Statement"]
-    assert statement == {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
 
 
 def test_a_refused_modification_changes_nothing(ec2: Any, vpc_id: str) -> None:

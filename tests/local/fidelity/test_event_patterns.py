@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.fidelity.eventbridge import InvalidPatternError, matches
+from local.fidelity.event_patterns import InvalidPatternError, matches
 
 EVENT: dict[str, Any] = {
     "source": "aws.ec2",
@@ -20,7 +20,6 @@ EVENT: dict[str, Any] = {
         "errorCode": None,
         "empty": [],
         "items": [{"kind": "vpc", "size": 1}, {"kind": "subnet", "size": 2}],
-        "path": "a*b\\c",
     },
 }
 
@@ -34,9 +33,7 @@ MATCHING = [
     ({"detail": {"items": {"kind": ["subnet"]}}}, "an array of objects: any element"),
     ({"detail": {"items": {"kind": ["subnet"], "size": [2]}}}, "one element must match all of it"),
     ({"source": [{"prefix": "aws."}]}, "prefix"),
-    ({"source": [{"prefix": {"equals-ignore-case": "AWS."}}]}, "prefix without case"),
     ({"resources": [{"suffix": "/i-0a"}]}, "suffix"),
-    ({"detail": {"eventName": [{"suffix": {"equals-ignore-case": "INSTANCES"}}]}}, "suffix without case"),
     ({"detail": {"eventName": [{"equals-ignore-case": "runinstances"}]}}, "equals-ignore-case"),
     ({"source": [{"anything-but": "aws.sqs"}]}, "anything-but one value"),
     ({"source": [{"anything-but": ["aws.sqs", "aws.iam"]}]}, "anything-but several values"),
@@ -61,7 +58,6 @@ MATCHING = [
     ({"detail": {"ratio": [{"numeric": ["<", 4]}]}}, "fractions"),
     ({"source": [{"wildcard": "aws.*"}]}, "wildcard"),
     ({"resources": [{"wildcard": "arn:*:instance/*"}]}, "several wildcards"),
-    ({"detail": {"path": [{"wildcard": "a\\*b\\\\*"}]}}, "escaped wildcards"),
     ({"$or": [{"source": ["x"]}, {"detail": {"count": [3]}}]}, "$or"),
     ({"source": ["aws.ec2"], "$or": [{"account": ["1"]}, {"account": [{"prefix": "1111"}]}]}, "$or and a field"),
     ({"detail": {"$or": [{"count": [9]}, {"dryRun": [True]}]}}, "$or below an object"),
@@ -85,11 +81,10 @@ NOT_MATCHING = [
     ({"source": [{"exists": False}]}, "a present field"),
     ({"detail": {"missing": [{"exists": True}]}}, "an absent field"),
     ({"detail": [{"exists": True}]}, "exists is about leaves"),
-    ({"detail": {"items": {"kind": [{"exists": False}]}}}, "absence is judged over all elements"),
+    ({"detail": {"items": {"kind": [{"exists": False}]}}}, "present in every element"),
     ({"detail": {"count": [{"numeric": [">", 3]}]}}, "outside the range"),
     ({"detail": {"dryRun": [{"numeric": ["=", 1]}]}}, "a boolean is no number"),
     ({"source": [{"wildcard": "aws.*s"}]}, "a wildcard is anchored"),
-    ({"detail": {"path": [{"wildcard": "a\\*b"}]}}, "an escaped star is a star"),
     ({"source": ["aws.sqs"], "$or": [{"account": ["1"]}, {"detail": {"count": [3]}}]}, "$or does not replace"),
     ({"$or": [{"source": ["x"]}, {"account": ["y"]}]}, "no alternative"),
 ]
@@ -109,6 +104,8 @@ INVALID: list[Any] = [
     {"source": [{"numeric": [">"]}]},
     {"source": [{"exists": "yes"}]},
     {"source": [{"wildcard": "a**b"}]},
+    {"source": [{"wildcard": "a\\*b"}]},
+    {"source": [{"prefix": {"equals-ignore-case": "AWS."}}]},
     {"$or": [{"source": ["x"]}]},
 ]
 

