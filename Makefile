@@ -78,7 +78,7 @@ clean: ## Remove everything that was installed or built
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Portcullis needs Python 3.11 or newer; set PYTHON=/path/to/python3")'
 	@echo "Installing into .venv (first run only) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r local/bootstrap.txt
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r local/bootstrap.txt
 	@touch $@
 
 .venv/.local: local/requirements.txt pyproject.toml .venv/bin/uv

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from local import story
@@ -264,7 +264,7 @@ def run(output: Path) -> int:
             story.scene(record)
             records.append(record)
         findings = _all_findings(stage)
-        buried = [vars_of(letter) for letter in organisation.dead_letters()]
+        buried = [asdict(letter) for letter in organisation.dead_letters()]
     ok = all(record["ok"] for record in records) and not buried
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(
@@ -273,11 +273,6 @@ def run(output: Path) -> int:
     )
     story.ending(findings, buried, ok=ok, seconds=time.monotonic() - began, output=output)
     return 0 if ok else 1
-
-
-def vars_of(letter: Any) -> dict[str, Any]:
-    """Return a dead letter as data."""
-    return {"queue": letter.queue, "body": letter.body, "attributes": dict(letter.attributes)}
 
 
 def _play(number: int, scene: Scene, stage: Stage) -> dict[str, Any]:
