@@ -278,12 +278,17 @@ def run(output: Path) -> int:
 def _play(number: int, scene: Scene, stage: Stage) -> dict[str, Any]:
     journal = stage.organisation.journal
     start, began = len(journal.since(0)), time.time()
-    checks = scene.act(stage)
-    settled = stage.organisation.settled(_PATIENCE)
+    results = []
+    try:
+        checks = scene.act(stage)
+        settled = stage.organisation.settled(_PATIENCE)
+        results = [{"what": what, "found": found, "expected": expected} for what, found, expected in checks()]
+        results.append({"what": "everything settled", "found": settled, "expected": True})
+        broken = []
+    except Exception as error:  # noqa: BLE001 - a scene that breaks is a wrong outcome, and told like one
+        broken = [f"the scene broke off: {error!r}"]
     steps = journal.since(start)
-    results = [{"what": what, "found": found, "expected": expected} for what, found, expected in checks()]
-    results.append({"what": "everything settled", "found": settled, "expected": True})
-    errors = [step.text for step in steps if step.kind == "error"]
+    errors = [step.text for step in steps if step.kind == "error"] + broken
     done = [step.at for step in steps if step.data.get("step") in ("acted", "filed")]
     return {
         "number": number,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from portcullis.adapters import accounts, observer, queues, remediator, securityhub, store
 from portcullis.controls import CONTROLS
+from portcullis.model import OWNERSHIP_TAG
 
 from tests.contract import templates
 
@@ -37,6 +38,37 @@ ROLES = {name: role for path in templates.ALL for name, role in templates.resour
 def test_a_role_allows_exactly_what_its_code_uses(name: str) -> None:
     """Taking an action out of a role, or adding one that nothing uses, is a failing build."""
     assert templates.actions(ROLES[name]) == EXPECTED[name]
+
+
+# Some actions need several statements, as each kind of resource has conditions of its own.
+REMEDIATOR_STATEMENTS = {
+    "CreateTaggedGatewayEndpoints": ({"ec2:CreateVpcEndpoint"}, {"vpc-endpoint/*"}),
+    "CreateEndpointsInAnyVpc": ({"ec2:CreateVpcEndpoint"}, {"vpc/*", "route-table/*"}),
+    "TagOnCreation": ({"ec2:CreateTags"}, {"vpc-endpoint/*"}),
+    "ModifyOwnEndpoints": ({"ec2:ModifyVpcEndpoint"}, {"vpc-endpoint/*"}),
+    "ModifyWithAnyRouteTable": ({"ec2:ModifyVpcEndpoint"}, {"route-table/*"}),
+    "AssociateProfiles": ({"ec2:AssociateIamInstanceProfile"}, {"instance/*"}),
+}
+
+
+def test_the_remediator_may_act_on_every_kind_of_resource_that_a_call_touches() -> None:
+    """AWS checks CreateVpcEndpoint on the VPC, the tables and the endpoint: one statement less refuses the call."""
+    by_sid = {s["Sid"]: s for s in templates.statements(ROLES["RemediatorRole"]) if s["Sid"] != "PassTheDefaultRole"}
+    prefix = "arn:${AWS::Partition}:ec2:*:${AWS::AccountId}:"
+    found = {
+        sid: (set(statement["Action"]), {arn["Fn::Sub"].removeprefix(prefix) for arn in statement["Resource"]})
+        for sid, statement in by_sid.items()
+    }
+    assert found == REMEDIATOR_STATEMENTS
+
+
+def test_events_may_enter_the_bus_and_leave_it_for_the_queues() -> None:
+    """The two resource policies on the way allow exactly the one action that each needs."""
+    (bus,) = templates.resources(templates.HUB, "AWS::Events::EventBusPolicy").values()
+    (queues_policy,) = templates.resources(templates.HUB, "AWS::SQS::QueuePolicy").values()
+    (statement,) = queues_policy["PolicyDocument"]["Statement"]
+    assert (bus["Statement"]["Effect"], bus["Statement"]["Action"]) == ("Allow", "events:PutEvents")
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "sqs:SendMessage")
 
 
 def test_every_expected_role_is_in_a_template() -> None:
@@ -76,9 +108,10 @@ def test_a_wildcard_resource_stands_only_where_the_service_knows_nothing_narrowe
 def test_the_remediator_changes_only_endpoints_that_carry_our_tag() -> None:
     """Endpoints of others cannot be modified, and none can be created without the tag, even by a bug."""
     by_sid = {s["Sid"]: s for s in templates.statements(ROLES["RemediatorRole"])}
-    tag = "portcullis:managed"
-    assert by_sid["ModifyOwnEndpoints"]["Condition"] == {"StringEquals": {f"aws:ResourceTag/{tag}": "true"}}
-    assert by_sid["CreateTaggedGatewayEndpoints"]["Condition"] == {"StringEquals": {f"aws:RequestTag/{tag}": "true"}}
+    assert by_sid["ModifyOwnEndpoints"]["Condition"] == {"StringEquals": {f"aws:ResourceTag/{OWNERSHIP_TAG}": "true"}}
+    assert by_sid["CreateTaggedGatewayEndpoints"]["Condition"] == {
+        "StringEquals": {f"aws:RequestTag/{OWNERSHIP_TAG}": "true"}
+    }
     others = [s for s in by_sid.values() if s["Sid"] not in ("ModifyOwnEndpoints", "CreateTaggedGatewayEndpoints")]
     touching = [s for s in others if {"ec2:ModifyVpcEndpoint", "ec2:CreateVpcEndpoint"} & set(s["Action"])]
     assert not [r for s in touching for r in s["Resource"] if "vpc-endpoint/" in str(r)]

@@ -51,5 +51,16 @@ def test_a_wrong_outcome_makes_the_demo_fail(tmp_path: Path, monkeypatch: pytest
         vpc_id = stage.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
         return lambda: iter([("VPCE.1 finding", stage.finding("VPCE.1", vpc_id), "ARCHIVED")])
 
-    monkeypatch.setattr(demo, "SCENES", (demo.Scene("Wrong", "An expectation that does not hold.", disappointing),))
-    assert demo.run(tmp_path / "demo.json") == 1
+    def breaking(stage: demo.Stage) -> Any:
+        return stage.props["what no scene left here"]
+
+    scenes = (
+        demo.Scene("Wrong", "An expectation that does not hold.", disappointing),
+        demo.Scene("Broken", "A scene that cannot be played.", breaking),
+    )
+    monkeypatch.setattr(demo, "SCENES", scenes)
+    output = tmp_path / "demo.json"
+    assert demo.run(output) == 1
+    wrong, broken = json.loads(output.read_text(encoding="utf-8"))["scenes"]
+    assert (wrong["ok"], wrong["errors"], broken["ok"]) == (False, [], False)
+    assert "what no scene left here" in broken["errors"][0]

@@ -131,7 +131,8 @@ class TestLifeCycle:
         assert filing.finding["Compliance"] == {"Status": "FAILED"}
 
     def test_an_open_finding_is_refreshed_after_a_week_and_not_before(self) -> None:
-        """Security Hub drops what is never updated."""
+        """Security Hub archives what is not updated for 30 days, and drops it after 90."""
+        assert timedelta(days=1) <= REFRESH_AFTER <= timedelta(days=14)
         record = after(FAILED)
         assert file(FAILED, record, now=START + REFRESH_AFTER) is None
         filing = surely(file(FAILED, record, now=START + REFRESH_AFTER + timedelta(milliseconds=1)))

@@ -120,7 +120,7 @@ class Reconcile:
         except TransientError as error:
             # It comes back all the same, when the queue's own visibility timeout ends.
             reason = f"{reason}; {error}"
-        self._journal.problem("retry", f"{reason}; again in {seconds} s", **fields)
+        self._journal.problem("retry", f"{reason.rstrip('.')}; again in {seconds} s", **fields)
 
 
 def _bury(
