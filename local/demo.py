@@ -229,7 +229,7 @@ SCENES = (
     Scene(
         "A second route table",
         "A team brings its own S3 endpoint for the main route table, then adds a second table with a subnet, and "
-        "a third one without.",
+        "a third one without. An association's event names no VPC: the default VPC is found wanting here, too.",
         _second_table,
     ),
     Scene("A burst", "A pipeline creates a VPC and nineteen subnets at once: twenty events.", _terraform_apply),

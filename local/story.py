@@ -36,7 +36,7 @@ def scene(record: dict[str, Any]) -> None:
     for place, actions in _by_place(record["calls"]).items():
         _row("people", f"{place}: {', '.join(actions)}")
     for target, count in Counter(_target(t) for t in record["targets"]).items():
-        _row("events say", f"look at {target}" + (f" ({count} times)" if count > 1 else ""))
+        _row("events say", f"look at {target}" + (f" (asked {count} times)" if count > 1 else ""))
     for text in _once(e["message"] for e in record["evaluations"] if e["status"] != "PASSED"):
         _row("found", text)
     for text in _once(f"it waits: {e['wait']}" for e in record["evaluations"] if e["wait"]):

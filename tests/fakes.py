@@ -595,11 +595,13 @@ class FakeDeadLetters:
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
         self.buried: list[tuple[str, str]] = []
+        self.groups: list[str] = []
 
-    def bury(self, body: str, reason: str) -> None:
+    def bury(self, body: str, reason: str, group: str = "unreadable") -> None:
         """Keep a message. See ports.DeadLetters."""
         with self.calls.making("bury"):
             self.buried.append((body, reason))
+            self.groups.append(group)
 
 
 @dataclass(frozen=True, slots=True)

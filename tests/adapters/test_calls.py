@@ -42,7 +42,7 @@ def refusal(code: str, message: str = "no", status: int = 400) -> ClientError:
         (ConnectTimeoutError(endpoint_url=URL), TransientError),
         (refusal("AccessDenied", status=403), ObservationError),
         (refusal("UnauthorizedOperation", status=403), ObservationError),
-        (refusal("AuthFailure", status=401), ObservationError),
+        (refusal("AuthFailure", status=401), TransientError),
         (refusal("OptInRequired", status=403), ObservationError),
         (refusal("InvalidParameterValue"), ObservationError),
     ],

@@ -234,17 +234,17 @@ def test_a_buried_message_is_kept_with_its_reason(sqs: Any, name: str, attribute
 
 
 def test_only_a_fifo_queue_gets_a_group(scripted: Script) -> None:
-    """A standard queue is sent no group; a FIFO one groups all, and finds duplicates by their content."""
+    """A standard queue is sent no group; a FIFO one the target's, so that a redrive keeps the order, and it finds duplicates by their content."""
     request = {
         "MessageBody": "body",
         "MessageAttributes": {"reason": {"DataType": "String", "StringValue": "why"}},
     }
     scripted.expect("send_message", {}, {"QueueUrl": "https://sqs/dead", **request})
-    fifo = {"QueueUrl": "https://sqs/dead.fifo", **request, "MessageGroupId": "buried"}
+    fifo = {"QueueUrl": "https://sqs/dead.fifo", **request, "MessageGroupId": "a group"}
     scripted.expect("send_message", {}, fifo)
 
-    SqsDeadLetters(scripted.client, "https://sqs/dead").bury("body", "why")
-    SqsDeadLetters(scripted.client, "https://sqs/dead.fifo").bury("body", "why")
+    SqsDeadLetters(scripted.client, "https://sqs/dead").bury("body", "why", "a group")
+    SqsDeadLetters(scripted.client, "https://sqs/dead.fifo").bury("body", "why", "a group")
 
 
 @pytest.mark.parametrize(("reason", "kept"), [("x" * 5000, "x" * 1024), ("", "unknown")])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from portcullis.batch import ATTEMPTS
+from portcullis.work import window_seconds
 
 from tests.contract import templates
 
@@ -70,6 +71,40 @@ def test_the_work_queue_is_ordered_and_its_delay_is_the_one_the_code_reckons_wit
 def test_the_function_gives_up_with_a_reason_before_the_queue_gives_up_without_one() -> None:
     """A target that cannot be handled is a dead letter with its reason; redrive is left for crashes."""
     assert QUEUES["WorkQueue"]["RedrivePolicy"]["maxReceiveCount"] == ATTEMPTS + 1
+
+
+def test_messages_are_deduplicated_within_their_group_only() -> None:
+    """A message about one resource never counts as the repetition of one about another."""
+    assert QUEUES["WorkQueue"]["DeduplicationScope"] == "messageGroup"
+
+
+def test_the_delay_stays_where_deduplication_is_safe() -> None:
+    """The window must end within the five minutes for which SQS remembers an id."""
+    delay = templates.load(templates.HUB)["Parameters"]["QueueDelaySeconds"]
+    assert window_seconds(delay["MaxValue"]) <= 300
+    assert 20 <= delay["Default"] <= delay["MaxValue"]
+
+
+@pytest.mark.parametrize("name", ["ChangesRule", "ConflictsRule", "StatesRule"])
+def test_what_a_rule_cannot_deliver_is_a_dead_letter(name: str) -> None:
+    """An event that passed a rule of the hub is in the intake queue or in its dead letters."""
+    (target,) = templates.resources(templates.HUB, "AWS::Events::Rule")[name]["Targets"]
+    assert target["Arn"] == {"Fn::GetAtt": ["IntakeQueue", "Arn"]}
+    assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["IntakeDeadLetters", "Arn"]}}
+
+
+@pytest.mark.parametrize("name", ["Intake", "Reconcile"])
+def test_a_function_may_write_its_own_logs(name: str) -> None:
+    """Each role names the log group of its own function."""
+    role = templates.resources(templates.HUB, "AWS::IAM::Role")[f"{name}Role"]
+    (logs,) = [s for s in templates.statements(role) if "logs:PutLogEvents" in s["Action"]]
+    assert logs["Resource"] == [{"Fn::GetAtt": [f"{name}Logs", "Arn"]}]
+
+
+def test_the_table_forgets_what_the_store_marks_as_expired() -> None:
+    """The time-to-live attribute is the one that the store writes."""
+    table = templates.load(templates.HUB)["Resources"]["Table"]["Properties"]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
 def test_only_the_organisation_may_send_events() -> None:

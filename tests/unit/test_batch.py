@@ -151,6 +151,7 @@ class TestReconcile:
 
         assert world.reconcile.handle([message("a", work.encode(target))]) == failures()
         assert world.dead_letters.buried == [(work.encode(target), "AccessDenied: no such role")]
+        assert world.dead_letters.groups == [target.key], "a redrive must keep the order per target"
         assert world.queue.postponed == []
 
     def test_the_last_retry_is_a_burial_with_the_reason(self) -> None:

@@ -242,38 +242,40 @@ class TestReasons:
 
     def test_the_main_table_is_called_main_and_comes_first(self) -> None:
         """The table that most subnets use leads."""
-        assert reason(USED, MAIN) == f"No {S3} gateway endpoint on rtb-0 (main), rtb-2 (subnet-2)."
+        assert reason(USED, MAIN) == f"vpc-0: No {S3} gateway endpoint on rtb-0 (main), rtb-2 (subnet-2)."
 
     def test_many_subnets_are_counted(self) -> None:
         """One subnet is named, the others are a number."""
         table = RouteTable("rtb-7", subnet_ids=("subnet-b", "subnet-a", "subnet-c"))
-        assert reason(table) == f"No {S3} gateway endpoint on rtb-7 (subnet-a +2)."
+        assert reason(table) == f"vpc-0: No {S3} gateway endpoint on rtb-7 (subnet-a +2)."
 
     def test_a_spare_table_says_that_it_has_no_subnet(self) -> None:
         """Its reader wonders why it matters otherwise."""
         text = reason(SPARE, unassociated_route_tables="require")
-        assert text == f"No {S3} gateway endpoint on rtb-1 (no subnet yet)."
+        assert text == f"vpc-0: No {S3} gateway endpoint on rtb-1 (no subnet yet)."
 
     def test_one_endpoint_elsewhere_is_named_in_the_singular(self) -> None:
         """There is an endpoint, and it is not on these tables."""
         text = reason(MAIN, USED, endpoints=(endpoint("rtb-0"),))
-        assert text == f"No {S3} gateway endpoint on rtb-2 (subnet-2); vpce-0 covers only other tables."
+        assert text == f"vpc-0: No {S3} gateway endpoint on rtb-2 (subnet-2); vpce-0 covers only other tables."
 
     def test_several_endpoints_elsewhere_are_named_in_the_plural(self) -> None:
         """The sentence stays a sentence."""
         others = (endpoint("rtb-0"), endpoint("rtb-1", name="vpce-1"))
         text = reason(MAIN, USED, endpoints=others)
-        assert text == f"No {S3} gateway endpoint on rtb-2 (subnet-2); vpce-0, vpce-1 cover only other tables."
+        assert text == f"vpc-0: No {S3} gateway endpoint on rtb-2 (subnet-2); vpce-0, vpce-1 cover only other tables."
 
     def test_an_endpoint_on_no_table_is_said_to_cover_none(self) -> None:
         """It does not cover other tables: it covers nothing, which its reader has to know."""
         text = reason(MAIN, endpoints=(endpoint(),))
-        assert text == f"No {S3} gateway endpoint on rtb-0 (main); vpce-0 covers no table."
+        assert text == f"vpc-0: No {S3} gateway endpoint on rtb-0 (main); vpce-0 covers no table."
 
     def test_two_services_are_two_sentences(self) -> None:
         """Both gaps are named."""
         text = judge(Row("", FAILED, parameters=BOTH)).reason
-        assert text == f"No {S3} gateway endpoint on rtb-0 (main). No {EXPRESS} gateway endpoint on rtb-0 (main)."
+        assert (
+            text == f"vpc-0: No {S3} gateway endpoint on rtb-0 (main). No {EXPRESS} gateway endpoint on rtb-0 (main)."
+        )
 
     def test_a_shared_vpc_names_its_owner(self) -> None:
         """The reader learns who can do something."""
@@ -296,5 +298,5 @@ class TestReasons:
 
         assert filing
         assert asff.faults(filing.finding) == []
-        assert filing.finding["Description"].startswith(f"No {S3} gateway endpoint on rtb-0 (main), ")
+        assert filing.finding["Description"].startswith(f"vpc-0: No {S3} gateway endpoint on rtb-0 (main), ")
         assert " and 197 more." in filing.finding["Description"]

@@ -62,7 +62,7 @@ class Intake:
             try:
                 found = targets_of(_json(message["body"]), self._own_role_names)
             except UnreadableEventError as error:
-                again += _bury(self._dead_letters, self._journal, message, f"an event could not be read: {error}", {})
+                again += _bury(self._dead_letters, self._journal, message, f"an event could not be read: {error}")
             else:
                 targets.update(found)
                 readable.append(message["messageId"])
@@ -99,7 +99,7 @@ class Reconcile:
             try:
                 readable[message["messageId"]] = work.decode(message["body"])
             except UnreadableEventError as error:
-                again += _bury(self._dead_letters, self._journal, message, str(error), {})
+                again += _bury(self._dead_letters, self._journal, message, str(error))
         answers = self._loop.run(Work(target, message_id) for message_id, target in readable.items())
         for message in messages:
             target = readable.get(message["messageId"])
@@ -108,7 +108,7 @@ class Reconcile:
             answer = answers[target]
             tries = int(message["attributes"]["ApproximateReceiveCount"])
             if answer.verdict is Verdict.BURY or (answer.verdict is Verdict.RETRY and tries >= ATTEMPTS):
-                again += _bury(self._dead_letters, self._journal, message, answer.reason, _fields(target))
+                again += _bury(self._dead_letters, self._journal, message, answer.reason, target)
             elif answer.verdict is Verdict.RETRY:
                 self._postpone(message, backoff_seconds(tries), answer.reason, _fields(target))
                 again.append(message["messageId"])
@@ -124,15 +124,16 @@ class Reconcile:
 
 
 def _bury(
-    dead_letters: DeadLetters, journal: Journal, message: Message, reason: str, fields: Mapping[str, object]
+    dead_letters: DeadLetters, journal: Journal, message: Message, reason: str, target: Target | None = None
 ) -> list[str]:
     """Move a message to the dead letters; returns its id when that failed and it must be delivered again."""
+    fields = {"message_id": message["messageId"], **(_fields(target) if target else {})}
     try:
-        dead_letters.bury(message["body"], reason)
+        dead_letters.bury(message["body"], reason, *([target.key] if target else []))
     except TransientError as error:
-        journal.problem("retry", f"{reason}; {error}", message_id=message["messageId"], **fields)
+        journal.problem("retry", f"{reason}; {error}", **fields)
         return [message["messageId"]]
-    journal.problem("buried", reason, message_id=message["messageId"], **fields)
+    journal.problem("buried", reason, **fields)
     return []
 
 

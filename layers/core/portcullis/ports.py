@@ -88,8 +88,12 @@ class WorkQueue(Protocol):
 class DeadLetters(Protocol):
     """Where messages go that nobody can handle, with the reason."""
 
-    def bury(self, body: str, reason: str) -> None:
-        """Put a message into the dead-letter queue. Raises TransientError when it did not take it."""
+    def bury(self, body: str, reason: str, group: str = "unreadable") -> None:
+        """Put a message into the dead-letter queue; ``group`` is its target's key.
+
+        Raises:
+            TransientError: The queue did not take it.
+        """
 
 
 class Journal(Protocol):

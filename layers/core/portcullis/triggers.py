@@ -27,7 +27,7 @@ EC2_EVENT_SOURCE = "ec2.amazonaws.com"
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9-]+")
 # No wildcard may pass: these ids end in the filters of Describe calls, where `*` matches everything.
-_RESOURCE_ID = re.compile(r"[A-Za-z0-9-]+")
+_RESOURCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 class _Call:
@@ -231,7 +231,9 @@ def _text(holder: Mapping[str, Any], name: str, shape: re.Pattern[str] | None = 
 
 def _id(value: object, kind: Kind) -> str:
     if not isinstance(value, str) or not _RESOURCE_ID.fullmatch(value):
-        raise UnreadableEventError(f"the {kind} id is {_shown(value)}, expected letters, digits and hyphens")
+        raise UnreadableEventError(
+            f"the {kind} id is {_shown(value)}, expected letters, digits and hyphens, at most 64"
+        )
     return value
 
 

@@ -75,11 +75,12 @@ class SqsDeadLetters:
         self._client = client
         self._url = url
 
-    def bury(self, body: str, reason: str) -> None:
+    def bury(self, body: str, reason: str, group: str = "unreadable") -> None:
         """Keep a message for people. See ports.DeadLetters."""
         ordering = {}
         if self._url.endswith(".fifo"):
-            ordering = {"MessageGroupId": "buried"}
+            # A redrive keeps the group, and so the order among the messages about one target.
+            ordering = {"MessageGroupId": group}
         with translated("sending to the dead-letter queue", TransientError):
             # SQS refuses control characters in attributes, and the reason may quote what could not be read.
             printable = "".join(character if character.isprintable() else " " for character in reason)

@@ -120,7 +120,7 @@ def evaluate(control_id: str, services: Sequence[str], snapshot: Snapshot, vpc: 
         Kind.VPC,
         vpc.vpc_id,
         Status.FAILED,
-        reason=" ".join(_describe(vpc, name, gap) for name, gap in gaps.items()),
+        reason=f"{vpc.vpc_id}: {' '.join(_describe(vpc, name, gap) for name, gap in gaps.items())}",
         remedy=(
             "Add the route tables to a gateway endpoint of the service, or create one for them: there is no "
             "charge. Open connections to the service from these subnets are dropped once."
