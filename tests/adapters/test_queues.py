@@ -234,7 +234,7 @@ def test_a_buried_message_is_kept_with_its_reason(sqs: Any, name: str, attribute
 
 
 def test_only_a_fifo_queue_gets_a_group(scripted: Script) -> None:
-    """A standard queue is sent no group; a FIFO one the target's, so that a redrive keeps the order, and it finds duplicates by their content."""
+    """A standard queue is sent no group; a FIFO one the target's, so that a redrive keeps the order."""
     request = {
         "MessageBody": "body",
         "MessageAttributes": {"reason": {"DataType": "String", "StringValue": "why"}},
