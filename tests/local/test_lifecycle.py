@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,17 +11,7 @@ import pytest
 from local.organisation import LocalOrganisation, PortTakenError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    """A port that something listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
 
 
 def test_a_second_start_finds_an_empty_aws_and_nothing_of_the_first(checkout: Path) -> None:

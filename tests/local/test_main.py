@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,19 +17,7 @@ from click.testing import CliRunner
 from local.__main__ import main
 from local.organisation import PortTakenError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    """A port that something listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
 
 
 def test_a_taken_port_is_one_clear_line_and_status_2(taken_port: int) -> None:

@@ -26,6 +26,7 @@ EC2_EVENT_SOURCE = "ec2.amazonaws.com"
 
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9-]+")
+_SHOWN = 60  # characters of a wrong value, in an error
 # No wildcard may pass: these ids end in the filters of Describe calls, where `*` matches everything.
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -241,4 +242,4 @@ def _shown(value: object) -> str:
     if value is None:
         return "missing"
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line of a terminal, not a rule
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -58,12 +58,13 @@ def decode(body: str) -> Target:
     """
     try:
         data = json.loads(body)
-        kind = Kind(data["kind"])
-        fields = (data["account_id"], data["region"], data["resource_id"] or "")
-        if data["version"] != _VERSION or not all(isinstance(field, str) for field in fields):
-            raise ValueError(f"version {data['version']!r}")  # noqa: TRY301 - one answer for every way to be wrong
-        if (kind is Kind.ACCOUNT_REGION) == bool(data["resource_id"]):
-            raise ValueError("the kind and the resource id do not agree")  # noqa: TRY301 - as above
+        version = data["version"]
+        target = Target(data["account_id"], data["region"], Kind(data["kind"]), data["resource_id"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableEventError(f"not a target of version {_VERSION}: {error}") from error
-    return Target(data["account_id"], data["region"], kind, data["resource_id"])
+    texts = (target.account_id, target.region, target.resource_id or "")
+    if version != _VERSION or not all(isinstance(text, str) for text in texts):
+        raise UnreadableEventError(f"not a target of version {_VERSION}: version {version!r}, or a field is no text")
+    if (target.kind is Kind.ACCOUNT_REGION) == bool(target.resource_id):
+        raise UnreadableEventError(f"not a target of version {_VERSION}: the kind and the resource id do not agree")
+    return target

@@ -132,7 +132,8 @@ def test_a_service_assumes_a_role_that_trusts_it(aws: Aws) -> None:
 
 def test_other_sessions_may_do_everything(aws: Aws) -> None:
     """People of the local organisation need no policies."""
-    aws.as_role("ec2", aws.role("OrganizationAccountAccessRole")).create_vpc(CidrBlock="10.0.0.0/16")
+    made = aws.as_role("ec2", aws.role("OrganizationAccountAccessRole")).create_vpc(CidrBlock="10.0.0.0/16")
+    assert made["Vpc"]["VpcId"]
 
 
 def test_ec2_refuses_with_unauthorized_operation(aws: Aws) -> None:
@@ -198,7 +199,7 @@ def test_inline_and_attached_policies_count(aws: Aws, *, attached: bool) -> None
         iam.attach_role_policy(RoleName="portcullis-remediator", PolicyArn=policy)
     else:
         iam.put_role_policy(RoleName="portcullis-remediator", PolicyName="p", PolicyDocument=document)
-    aws.as_role("ec2", role_arn).create_vpc(CidrBlock="10.0.0.0/16")
+    assert aws.as_role("ec2", role_arn).create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
 
 
 def test_an_unknown_managed_policy_is_an_error_that_names_it(aws: Aws) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's name
+from botocore.exceptions import ClientError
 
 from portcullis.errors import Fault, ObservationError, PortcullisError, TransientError, classify
 
@@ -21,7 +22,7 @@ CONFIG = Config(
 )
 """For every client: what three attempts do not mend, the queue does."""
 
-AWS_ERRORS = (ClientError, ConnectionError, HTTPClientError)
+AWS_ERRORS = (ClientError, exceptions.ConnectionError, exceptions.HTTPClientError)
 """What AWS or the way to it may raise. Anything else of botocore's is a bug of ours, and fails loudly."""
 
 _SHOWN = 240

@@ -54,7 +54,7 @@ def read(path: Path) -> dict[str, Any]:
     document = _Document()
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = document.value(node, ()) if node else None
+        data: Any = document.value(node, ()) if node else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
@@ -67,7 +67,7 @@ def read(path: Path) -> dict[str, Any]:
     faults = document.faults + [fault for error in validator.iter_errors(data) for fault in document.explain(error)]
     if faults:
         raise PolicyError([str(fault) for fault in sorted(set(faults))])
-    return dict(data)  # type: ignore[arg-type]  # the schema has just made sure that it is a mapping
+    return dict(data)
 
 
 class _Document:
@@ -102,8 +102,10 @@ class _Document:
         """Turn a schema error into faults; each unknown key is one of its own, on its own line."""
         path: _Path = tuple(error.absolute_path)
         if error.validator == "additionalProperties":
-            known = sorted(error.schema["properties"])  # type: ignore[index]  # this validator sits in an object
-            unknown = [key for key in error.instance if key not in known]  # type: ignore[union-attr]  # as above
+            schema: Any = error.schema
+            instance: Any = error.instance
+            known = sorted(schema["properties"])
+            unknown = [key for key in instance if key not in known]
             return [
                 Fault(self._lines[(*path, key)], f"{_at((*path, key))} is unknown; known here: {', '.join(known)}")
                 for key in unknown
