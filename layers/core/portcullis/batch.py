@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from portcullis import work
 from portcullis.errors import TransientError, UnreadableEventError
-from portcullis.loop import Verdict, Work
-from portcullis.triggers import targets_of
+from portcullis.loop import Verdict
+from portcullis.model import Kind, Target
+from portcullis.triggers import heartbeat_of, targets_of, trigger_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from portcullis.loop import Loop
-    from portcullis.model import Target
-    from portcullis.ports import DeadLetters, Journal, WorkQueue
+    from portcullis.model import Work
+    from portcullis.ports import CoverageStore, DeadLetters, Journal, WorkQueue
 
 _FIRST_BACKOFF = 5
 _LONGEST_BACKOFF = 900
@@ -41,9 +42,15 @@ class Intake:
     """Turns EventBridge events into targets on the work queue, but for the events of Portcullis's own calls."""
 
     def __init__(
-        self, queue: WorkQueue, dead_letters: DeadLetters, journal: Journal, own_role_names: Collection[str] = ()
+        self,
+        queue: WorkQueue,
+        dead_letters: DeadLetters,
+        coverage: CoverageStore,
+        journal: Journal,
+        own_role_names: Collection[str] = (),
     ) -> None:
         self._own_role_names = own_role_names
+        self._coverage = coverage
         self._queue = queue
         self._dead_letters = dead_letters
         self._journal = journal
@@ -55,27 +62,38 @@ class Intake:
             A partial batch response. All readable events when the work queue cannot be reached; an event that
             cannot be read goes to the dead-letter queue at once, and only once.
         """
-        targets: set[Target] = set()
+        triggers: dict[Target, str] = {}
         readable: list[str] = []
         again: list[str] = []
         for message in messages:
             try:
-                found = targets_of(_json(message["body"]), self._own_role_names)
+                triggers |= self._triggers(_json(message["body"]))
             except UnreadableEventError as error:
                 again += _bury(self._dead_letters, self._journal, message, f"an event could not be read: {error}")
+            except TransientError as error:
+                self._journal.problem("retry", f"a heartbeat could not be noted: {error}")
+                again.append(message["messageId"])
             else:
-                targets.update(found)
                 readable.append(message["messageId"])
         try:
-            self._queue.send(sorted(targets))
+            self._queue.send(triggers)
         except TransientError as error:
-            self._journal.problem("retry", f"the work queue did not take {len(targets)} targets: {error}")
+            self._journal.problem("retry", f"the work queue did not take {len(triggers)} targets: {error}")
             return _failures([*again, *readable])
-        for target in sorted(targets):
-            self._journal.step(
-                "queued", f"look at {target.kind} {target.resource_id or ''}".rstrip(), **_fields(target)
-            )
+        for target, trigger in triggers.items():
+            what = f"look at {target.kind} {target.resource_id or ''}".rstrip()
+            self._journal.step("queued", what, **_fields(target), trigger=trigger)
         return _failures(again)
+
+    def _triggers(self, event: Any) -> dict[Target, str]:
+        """Return the targets of an event, each with the event's name."""
+        targets = targets_of(event, self._own_role_names)
+        if place := heartbeat_of(event):
+            coverage = self._coverage.heard(*place)
+            self._journal.step("heard", "a heartbeat", account_id=place[0], region=place[1])
+            # Somebody has just joined, or nobody has looked yet: do not wait for the next sweep.
+            targets = [] if coverage.swept_at else [Target(*place, Kind.ACCOUNT_REGION)]
+        return dict.fromkeys(targets, trigger_of(event)) if targets else {}
 
 
 class Reconcile:
@@ -93,18 +111,18 @@ class Reconcile:
         Returns:
             A partial batch response with the messages to deliver again; each is invisible for its backoff.
         """
-        readable: dict[str, Target] = {}
+        readable: dict[str, Work] = {}
         again: list[str] = []
         for message in messages:
             try:
-                readable[message["messageId"]] = work.decode(message["body"])
+                readable[message["messageId"]] = work.decode(message["body"], message["messageId"])
             except UnreadableEventError as error:
                 again += _bury(self._dead_letters, self._journal, message, str(error))
-        answers = self._loop.run(Work(target, message_id) for message_id, target in readable.items())
+        answers = self._loop.run(readable.values())
         for message in messages:
-            target = readable.get(message["messageId"])
-            if target is None:
+            if message["messageId"] not in readable:
                 continue
+            target = readable[message["messageId"]].target
             answer = answers[target]
             tries = int(message["attributes"]["ApproximateReceiveCount"])
             if answer.verdict is Verdict.BURY or (answer.verdict is Verdict.RETRY and tries >= ATTEMPTS):

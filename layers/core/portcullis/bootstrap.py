@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import boto3
 from aws_lambda_powertools import Logger, Metrics
@@ -14,6 +15,8 @@ from botocore.config import Config
 from portcullis import policy
 from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import CONFIG
+from portcullis.adapters.coverage_store import DynamoDbCoverageStore
+from portcullis.adapters.directory import OrganizationsDirectory
 from portcullis.adapters.journal import PowertoolsJournal
 from portcullis.adapters.observer import Ec2Observer
 from portcullis.adapters.queues import SqsDeadLetters, SqsWorkQueue
@@ -22,8 +25,10 @@ from portcullis.adapters.securityhub import SecurityHubSink
 from portcullis.adapters.store import DynamoDbStore
 from portcullis.batch import Intake, Reconcile
 from portcullis.errors import PortcullisError
+from portcullis.findings import Place
 from portcullis.loop import Loop
-from portcullis.ports import Ports
+from portcullis.ports import Ports, SurveyPorts
+from portcullis.survey import Survey, Sweep
 
 # Slow senders would eat into the work queue's delay (see work.py), so these give up early.
 _QUEUE_CONFIG = CONFIG.merge(
@@ -55,39 +60,90 @@ def metrics() -> Metrics:
 def intake() -> Intake:
     """Wire the intake function.
 
-    Needs WORK_QUEUE_URL, QUEUE_DELAY_SECONDS, DEAD_LETTER_QUEUE_URL and REMEDIATOR_ROLE_NAME.
+    Needs WORK_QUEUE_URL, QUEUE_DELAY_SECONDS, DEAD_LETTER_QUEUE_URL, REMEDIATOR_ROLE_NAME and TABLE_NAME.
     """
-    sqs = boto3.client("sqs", config=_QUEUE_CONFIG)
+    session = boto3.Session()
+    sqs = session.client("sqs", config=_QUEUE_CONFIG)
     dead_letters = SqsDeadLetters(sqs, _env("DEAD_LETTER_QUEUE_URL"))
-    return Intake(_work_queue(sqs), dead_letters, _journal(), [_env("REMEDIATOR_ROLE_NAME")])
+    return Intake(_work_queue(sqs), dead_letters, _coverage(session), _journal(), [_env("REMEDIATOR_ROLE_NAME")])
 
 
 @cache
 def reconcile() -> Reconcile:
     """Wire the reconcile function.
 
-    Needs what the intake function needs, and PARTITION, OBSERVER_ROLE_NAME, TABLE_NAME and POLICY_PATH.
-    An unusable policy fails here, before anything is read or changed.
+    Needs what the intake function needs, and PARTITION, OBSERVER_ROLE_NAME and POLICY_PATH. An unusable policy fails
+    here, before anything is read or changed.
     """
     session = boto3.Session()
-    sqs = session.client("sqs", config=_QUEUE_CONFIG)
-    partition = _env("PARTITION")
-    roles = {Role.OBSERVER: _env("OBSERVER_ROLE_NAME"), Role.REMEDIATOR: _env("REMEDIATOR_ROLE_NAME")}
-    accounts = Accounts(session, partition, roles)
-    ports = Ports(
-        observer=Ec2Observer(accounts),
-        remediator=Ec2Remediator(accounts),
-        sink=SecurityHubSink(accounts),
-        store=DynamoDbStore(session.client("dynamodb", config=CONFIG), _env("TABLE_NAME")),
-        queue=_work_queue(sqs),
+    ports = _ports(session)
+    dead_letters = SqsDeadLetters(session.client("sqs", config=_QUEUE_CONFIG), _env("DEAD_LETTER_QUEUE_URL"))
+    return Reconcile(_loop(ports), ports.queue, dead_letters, ports.journal)
+
+
+@cache
+def sweep() -> Sweep:
+    """Wire the sweep function. It changes nothing, and its role may not assume the remediator.
+
+    Needs what the reconcile function needs, but for DEAD_LETTER_QUEUE_URL.
+    """
+    session = boto3.Session()
+    ports = _ports(session)
+    return Sweep(_loop(ports), ports.observer, ports.sink, _coverage(session), ports.journal)
+
+
+@cache
+def survey() -> Survey:
+    """Wire the survey function.
+
+    Needs PARTITION, TABLE_NAME, HUB_ACCOUNT_ID, TARGET_ORGANIZATIONAL_UNIT_IDS, GOVERNED_REGIONS and
+    ADDITIONAL_ACCOUNT_IDS, the last three separated by commas.
+    """
+    session = boto3.Session()
+    parents, regions, more_accounts = (
+        [part.strip() for part in _env(name).split(",") if part.strip()]
+        for name in ("TARGET_ORGANIZATIONAL_UNIT_IDS", "GOVERNED_REGIONS", "ADDITIONAL_ACCOUNT_IDS")
+    )
+    security_hub = session.client("securityhub", config=CONFIG)
+    ports = SurveyPorts(
+        directory=OrganizationsDirectory(session.client("organizations", config=CONFIG), parents),
+        coverage=_coverage(session),
+        sink=SecurityHubSink(lambda *_: security_hub),
+        store=_store(session),
         journal=_journal(),
         clock=SystemClock(),
     )
-    loop = Loop(ports, policy.load(Path(_env("POLICY_PATH"))), partition=partition)
-    return Reconcile(loop, ports.queue, SqsDeadLetters(sqs, _env("DEAD_LETTER_QUEUE_URL")), ports.journal)
+    hub = Place(_env("PARTITION"), _env("HUB_ACCOUNT_ID"), _env("AWS_REGION"))
+    return Survey(ports, hub=hub, regions=regions, more_accounts=more_accounts)
 
 
-def _work_queue(sqs: object) -> SqsWorkQueue:
+def _ports(session: Any) -> Ports:
+    roles = {Role.OBSERVER: _env("OBSERVER_ROLE_NAME"), Role.REMEDIATOR: _env("REMEDIATOR_ROLE_NAME")}
+    accounts = Accounts(session, _env("PARTITION"), roles)
+    return Ports(
+        observer=Ec2Observer(accounts, _env("AWS_REGION")),
+        remediator=Ec2Remediator(accounts),
+        sink=SecurityHubSink(partial(accounts.observer, "securityhub")),
+        store=_store(session),
+        queue=_work_queue(session.client("sqs", config=_QUEUE_CONFIG)),
+        journal=_journal(),
+        clock=SystemClock(),
+    )
+
+
+def _loop(ports: Ports) -> Loop:
+    return Loop(ports, policy.load(Path(_env("POLICY_PATH"))), partition=_env("PARTITION"))
+
+
+def _store(session: Any) -> DynamoDbStore:
+    return DynamoDbStore(session.client("dynamodb", config=CONFIG), _env("TABLE_NAME"))
+
+
+def _coverage(session: Any) -> DynamoDbCoverageStore:
+    return DynamoDbCoverageStore(session.client("dynamodb", config=CONFIG), _env("TABLE_NAME"), SystemClock())
+
+
+def _work_queue(sqs: Any) -> SqsWorkQueue:
     return SqsWorkQueue(sqs, _env("WORK_QUEUE_URL"), float(_env("QUEUE_DELAY_SECONDS")), SystemClock())
 
 

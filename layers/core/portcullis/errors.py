@@ -30,6 +30,13 @@ class TransientError(PortcullisError):
     """Something that may pass by itself: the message goes back to the queue, for some minutes."""
 
 
+class NotAdmittedError(TransientError):
+    """A role of a member account cannot be assumed: it is missing, or does not trust the hub.
+
+    In a new account it may be on its way, so a message goes back to the queue; a sweep reports it.
+    """
+
+
 class ObservationError(PortcullisError):
     """A member account refuses what is asked, and waiting will not help: nothing is changed, nothing is filed.
 
@@ -63,8 +70,10 @@ _TRANSIENT = frozenset(
         "ServiceUnavailableException",
         "SlowDown",
         "Throttling",
+        "ThrottlingError",
         "ThrottlingException",
         "TooManyRequestsException",
+        "TransactionConflict",
         "TransactionInProgressException",
         "Unavailable",
     }

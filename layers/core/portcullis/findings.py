@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from portcullis.plan import Decision
 
 _TYPES = ["Software and Configuration Checks/AWS Security Best Practices"]
-_RESOURCE_TYPES = {Kind.VPC: "AwsEc2Vpc", Kind.INSTANCE: "AwsEc2Instance"}
-_DOCS = "https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html"
-_ROLE_DOCS = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/iam-roles-for-amazon-ec2.html"
+_RESOURCE_TYPES = {Kind.VPC: "AwsEc2Vpc", Kind.INSTANCE: "AwsEc2Instance", Kind.ACCOUNT_REGION: "AwsAccount"}
 
 REFRESH_AFTER = timedelta(days=7)
 """Security Hub deletes a finding that is not updated for 90 days; an open one is filed again well before."""
@@ -40,7 +38,9 @@ class Place:
     region: str
 
     def resource_arn(self, kind: Kind, resource_id: str) -> str:
-        """Return the ARN of a VPC or an instance."""
+        """Return the ARN of a VPC or an instance; for an account-Region, what stands for one in findings."""
+        if kind is Kind.ACCOUNT_REGION:
+            return f"AWS::::Account:{resource_id}"
         return f"arn:{self.partition}:ec2:{self.region}:{self.account_id}:{kind}/{resource_id}"
 
     @property
@@ -158,7 +158,7 @@ def _finding(place: Place, decision: Decision, verdict: tuple[str, str, str], ti
         "Remediation": {
             "Recommendation": {
                 "Text": _cut(remedy, asff.MAX_RECOMMENDATION),
-                "Url": _DOCS if decision.kind is Kind.VPC else _ROLE_DOCS,
+                "Url": control.docs,
             }
         },
         "FindingProviderFields": {
@@ -166,17 +166,17 @@ def _finding(place: Place, decision: Decision, verdict: tuple[str, str, str], ti
             "Types": _TYPES,
         },
         "ProductFields": {"portcullis/ControlId": control.id},
-        "Resources": [
-            {
-                "Type": _RESOURCE_TYPES[decision.kind],
-                "Id": place.resource_arn(decision.kind, decision.resource_id),
-                "Partition": place.partition,
-                "Region": place.region,
-            }
-        ],
+        "Resources": [_resource(place, decision.kind, decision.resource_id)],
         "Compliance": {"Status": status},
         "RecordState": record_state,
     }
+
+
+def _resource(place: Place, kind: Kind, resource_id: str) -> dict[str, str]:
+    arn, region = place.resource_arn(kind, resource_id), place.region
+    if kind is Kind.ACCOUNT_REGION:
+        arn, _, region = arn.partition("/")
+    return {"Type": _RESOURCE_TYPES[kind], "Id": arn, "Partition": place.partition, "Region": region}
 
 
 def _cut(text: str, limit: int) -> str:

@@ -1,9 +1,9 @@
 """The loop: observe, evaluate, plan, act, report. Events, retries and sweeps all come through here.
 
 Level-triggered: a target says what to look at. Everything is read afresh, decided without side effects, and
-only what differs is done, so any event may be lost, doubled or late. A target that names an account and
-Region is only looked at, and what needs something is put on the work queue: everything that is changed or
-filed about a VPC or an instance happens under that resource's own message group, one at a time.
+only what differs is done, so any event may be lost, doubled or late. A look at a whole account and Region files
+what needs no change, and puts what needs one on the work queue: every change is made under the message group of
+its own VPC or instance, one at a time.
 """
 
 from __future__ import annotations
@@ -17,25 +17,15 @@ from portcullis import findings
 from portcullis.controls import CONTROLS, Control
 from portcullis.controls.role_1 import DEFAULT_PROFILE, ROLE_1
 from portcullis.errors import ObservationError, TransientError
-from portcullis.model import Kind, Outcome, Result, Scope, Snapshot, Target
+from portcullis.filing import Filer, Refusal
+from portcullis.model import Kind, Outcome, RecordKey, Result, Scope, Snapshot, Target, Work
 from portcullis.plan import Decision, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from portcullis.model import FindingRecord
     from portcullis.policy import Policy
     from portcullis.ports import Ports
-
-_RecordKey = tuple[Kind, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A target and what caused it: an id that stays the same when the message is delivered again."""
-
-    target: Target
-    cause: str
 
 
 class Verdict(StrEnum):
@@ -57,6 +47,17 @@ class Answer:
 _DONE = Answer(Verdict.DONE)
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a look at a whole account and Region came to. ``refused`` says why findings were not filed."""
+
+    vpcs: int
+    instances: int
+    filed: int
+    queued: int
+    refused: tuple[str, ...] = ()
+
+
 class Loop:
     """The loop over its ports, with one policy.
 
@@ -74,6 +75,7 @@ class Loop:
         self._policy = policy
         self._partition = partition
         self._controls = controls
+        self._filer = Filer(ports.sink, ports.store, ports.journal, ports.clock)
 
     def run(self, work: Iterable[Work]) -> dict[Target, Answer]:
         """Bring every target to where the policy wants it, or say why not yet.
@@ -84,14 +86,14 @@ class Loop:
         Returns:
             An answer for each distinct target; none is ever without one.
         """
-        causes: dict[tuple[str, str], dict[Target, str]] = defaultdict(dict)
+        places: dict[tuple[str, str], dict[Target, Work]] = defaultdict(dict)
         for item in work:
-            causes[item.target.account_id, item.target.region].setdefault(item.target, item.cause)
+            places[item.target.account_id, item.target.region].setdefault(item.target, item)
         answers: dict[Target, Answer] = {}
-        for (account_id, region), group in causes.items():
+        for (account_id, region), group in places.items():
             place = findings.Place(self._partition, account_id, region)
-            wide = {target: cause for target, cause in group.items() if target.kind is Kind.ACCOUNT_REGION}
-            narrow = {target: cause for target, cause in group.items() if target.kind is not Kind.ACCOUNT_REGION}
+            wide = {target: item for target, item in group.items() if target.kind is Kind.ACCOUNT_REGION}
+            narrow = {target: item for target, item in group.items() if target.kind is not Kind.ACCOUNT_REGION}
             for part, look in ((narrow, self._reconcile), (wide, self._expand)):
                 try:
                     answers |= look(place, part) if part else {}
@@ -100,160 +102,113 @@ class Loop:
                     answers |= dict.fromkeys(part, Answer(verdict, str(error)))
         return answers
 
+    def sweep(self, account_id: str, region: str, trigger: str) -> Tally:
+        """Look at everything in an account and Region: file what needs no change, enqueue what needs one.
+
+        A finding is archived only when everything was seen and its resource was not among it: a look that could
+        not be completed raises, and files nothing.
+
+        Raises:
+            TransientError, ObservationError: What could not be read or filed, and why.
+        """
+        place = findings.Place(self._partition, account_id, region)
+        records = {record.key: record for record in self._ports.store.open_records(account_id, region)}
+        snapshot = self._observe(Scope(account_id, region, everything=True))
+        seen = {(kind, resource_id) for kind in (Kind.VPC, Kind.INSTANCE) for resource_id in snapshot.resources(kind)}
+        resources = sorted(seen | {(kind, resource_id) for kind, resource_id, _ in records})
+        decisions = decide(snapshot, resources, self._policy, self._controls)
+        waiting = {_target(place, decision) for decision in decisions if decision.actions or decision.wait}
+        settled = [(decision, ()) for decision in decisions if not (decision.actions or decision.wait)]
+        filed, refusals = self._filer.file(place, settled, records)
+        # What another look is at, or Security Hub did not take this time, deserves a closer one.
+        waiting |= {Target(account_id, region, key[0], key[1]) for key, why in refusals.items() if why.transient}
+        self._ports.queue.send(dict.fromkeys(sorted(waiting), trigger))
+        self._ports.journal.step(
+            "swept",
+            f"looked at {len(snapshot.vpcs)} VPCs and {len(snapshot.instances)} instances: {filed} findings filed, "
+            f"{len(waiting)} need a closer look",
+            account_id=account_id,
+            region=region,
+            resource_ids=sorted(str(target.resource_id) for target in waiting),
+        )
+        refused = tuple(sorted(why.reason for why in refusals.values() if not why.transient))
+        return Tally(len(snapshot.vpcs), len(snapshot.instances), filed, len(waiting), refused)
+
     def _observe(self, scope: Scope) -> Snapshot:
         profile = self._policy.parameter(ROLE_1.id, "default_profile", DEFAULT_PROFILE)
         return self._ports.observer.observe(scope, profile)
 
-    def _expand(self, place: findings.Place, wide: Mapping[Target, str]) -> dict[Target, Answer]:
-        """Look at a whole account and Region, and enqueue what needs something done or filed."""
-        snapshot = self._observe(Scope(place.account_id, place.region, everything=True))
-        records = {record.key: record for record in self._ports.store.open_records(place.account_id, place.region)}
-        seen = {(kind, resource_id) for kind in (Kind.VPC, Kind.INSTANCE) for resource_id in snapshot.resources(kind)}
-        resources = sorted(seen | {(kind, resource_id) for kind, resource_id, _ in records})
-        now = self._ports.clock.now()
-        needing = {
-            Target(place.account_id, place.region, decision.kind, decision.resource_id)
-            for decision in decide(snapshot, resources, self._policy, self._controls)
-            if decision.actions
-            or decision.wait
-            or findings.file_for(place, decision, (), records.get(_record_key(decision)), now)
-        }
-        self._ports.queue.send(sorted(needing))
-        self._ports.journal.step(
-            "expanded",
-            f"looked at {len(snapshot.vpcs)} VPCs and {len(snapshot.instances)} instances; "
-            f"{len(needing)} of them need a closer look",
-            account_id=place.account_id,
-            region=place.region,
-            resource_ids=sorted(str(target.resource_id) for target in needing),
-        )
-        return dict.fromkeys(wide, _DONE)
+    def _expand(self, place: findings.Place, work: Mapping[Target, Work]) -> dict[Target, Answer]:
+        tally = self.sweep(place.account_id, place.region, next(iter(work.values())).trigger)
+        answer = Answer(Verdict.BURY, tally.refused[0]) if tally.refused else _DONE
+        return dict.fromkeys(work, answer)
 
-    def _reconcile(self, place: findings.Place, work: Mapping[Target, str]) -> dict[Target, Answer]:
+    def _reconcile(self, place: findings.Place, work: Mapping[Target, Work]) -> dict[Target, Answer]:
+        resources = [(target.kind, str(target.resource_id)) for target in work]
+        keys = [(kind, resource_id, c.id) for kind, resource_id in resources for c in self._controls if c.kind is kind]
+        records = dict(self._ports.store.load(place.account_id, place.region, keys))
         ids = {kind: frozenset(str(t.resource_id) for t in work if t.kind is kind) for kind in Kind}
         snapshot = self._observe(Scope(place.account_id, place.region, ids[Kind.VPC], ids[Kind.INSTANCE]))
-        resources = [(target.kind, str(target.resource_id)) for target in work]
         decisions = decide(snapshot, resources, self._policy, self._controls)
-        keys = [_record_key(decision) for decision in decisions]
-        records = dict(self._ports.store.load(place.account_id, place.region, keys))
         for decision in decisions:
             self._note_evaluation(place, decision)
         answers = dict.fromkeys(work, _DONE)
         # The finding opens before anything is changed, so that a crash in between leaves it open; where
         # Security Hub did not take it, nothing is changed.
-        _merge(answers, self._file(place, [(decision, ()) for decision in decisions], records))
+        _, refusals = self._filer.file(place, [(decision, ()) for decision in decisions], records)
+        _merge(answers, place, refusals)
         acted = [
             (decision, self._act(place, decision, work))
             for decision in decisions
-            if decision.actions and records[_record_key(decision)].status == "FAILED"
+            if decision.actions
+            and decision.record_key not in refusals
+            and records[decision.record_key].status == "FAILED"
         ]
-        _merge(answers, self._file(place, acted, records))
+        _, refusals = self._filer.file(place, acted, records)
+        _merge(answers, place, refusals)
         for decision, outcomes in acted:
             if again := [outcome.detail for outcome in outcomes if outcome.result is Result.RETRY]:
                 answers[_target(place, decision)] = Answer(Verdict.RETRY, " ".join(again))
         # What waits for the world to change is enqueued anew: a retry would block the very event it waits for.
-        self._ports.queue.send(sorted({_target(place, decision) for decision in decisions if decision.wait}))
+        waiting = {_target(place, decision) for decision in decisions if decision.wait}
+        self._ports.queue.send({target: work[target].trigger for target in sorted(waiting)})
         return answers
 
-    def _act(self, place: findings.Place, decision: Decision, work: Mapping[Target, str]) -> list[Outcome]:
-        cause = work[_target(place, decision)]
+    def _act(self, place: findings.Place, decision: Decision, work: Mapping[Target, Work]) -> list[Outcome]:
         outcomes = []
         for action in decision.actions:
-            outcome = self._ports.remediator.perform(place.account_id, place.region, action, cause)
+            outcome = self._ports.remediator.perform(work[_target(place, decision)], action)
             outcomes.append(outcome)
             note = self._ports.journal.step if outcome.result is Result.APPLIED else self._ports.journal.problem
             note(
                 "acted",
                 outcome.detail,
-                **_fields(place, decision),
+                **decision.fields(place.account_id, place.region),
                 action=type(action).__name__,
                 result=str(outcome.result),
                 made=outcome.resource_id,
             )
         return outcomes
 
-    def _file(
-        self,
-        place: findings.Place,
-        decided: Sequence[tuple[Decision, Sequence[Outcome]]],
-        records: dict[_RecordKey, FindingRecord],
-    ) -> dict[Target, Answer]:
-        """File what is new. Returns an answer for each target whose finding Security Hub refused for good."""
-        now = self._ports.clock.now()
-        filings = [
-            filing
-            for decision, outcomes in decided
-            if (filing := findings.file_for(place, decision, outcomes, records.get(_record_key(decision)), now))
-        ]
-        if not filings:
-            return {}
-        store, (account_id, region) = self._ports.store, (place.account_id, place.region)
-        # Written ahead: should we die here, the next look knows CreatedAt, and files again to be sure.
-        doubts = [findings.in_doubt(filing.record) for filing in filings]
-        store.save(account_id, region, doubts)
-        records.update({record.key: record for record in doubts})
-        rejections = {
-            rejection.finding_id: rejection
-            for rejection in self._ports.sink.import_findings(account_id, region, [f.finding for f in filings])
-        }
-        taken = [filing for filing in filings if filing.finding["Id"] not in rejections]
-        store.save(account_id, region, [filing.record for filing in taken])
-        records.update({filing.record.key: filing.record for filing in taken})
-        for filing in taken:
-            self._note_filing(place, filing)
-        refused: dict[Target, Answer] = {}
-        for filing in filings:
-            rejection = rejections.get(filing.finding["Id"])
-            if rejection:
-                reason = f"Security Hub refused {rejection.finding_id}: {rejection.code} {rejection.message}"
-                self._ports.journal.problem("refused", reason, **_fields(place, filing.decision))
-                verdict = Verdict.RETRY if rejection.transient else Verdict.BURY
-                _merge(refused, {_target(place, filing.decision): Answer(verdict, reason)})
-        return refused
-
     def _note_evaluation(self, place: findings.Place, decision: Decision) -> None:
         evaluation = decision.evaluation
         self._ports.journal.step(
             "evaluated",
             f"{decision.control.id} {evaluation.status}: {evaluation.reason}" if evaluation else decision.note,
-            **_fields(place, decision),
+            **decision.fields(place.account_id, place.region),
             status=str(evaluation.status) if evaluation else "GONE",
             planned=[str(action) for action in decision.actions],
             wait=decision.wait,
         )
 
-    def _note_filing(self, place: findings.Place, filing: findings.Filing) -> None:
-        finding = filing.finding
-        status, state = finding["Compliance"]["Status"], finding["RecordState"]
-        self._ports.journal.step(
-            "filed",
-            f"{filing.decision.control.id} finding on {filing.decision.resource_id} is now "
-            f"{'ARCHIVED' if state == 'ARCHIVED' else status}",
-            **_fields(place, filing.decision),
-            finding_id=finding["Id"],
-            compliance=status,
-            record_state=state,
-        )
 
-
-def _merge(answers: dict[Target, Answer], more: Mapping[Target, Answer]) -> None:
-    """Add answers. A retry outweighs a burial: what is buried is not tried again."""
-    retried = {target for target, answer in answers.items() if answer.verdict is Verdict.RETRY}
-    answers.update({target: answer for target, answer in more.items() if target not in retried})
+def _merge(answers: dict[Target, Answer], place: findings.Place, refusals: Mapping[RecordKey, Refusal]) -> None:
+    """Answer for what was not filed. A retry outweighs a burial: what is buried is not tried again."""
+    for (kind, resource_id, _), refusal in refusals.items():
+        target = Target(place.account_id, place.region, kind, resource_id)
+        if answers[target].verdict is not Verdict.RETRY:
+            answers[target] = Answer(Verdict.RETRY if refusal.transient else Verdict.BURY, refusal.reason)
 
 
 def _target(place: findings.Place, decision: Decision) -> Target:
     return Target(place.account_id, place.region, decision.kind, decision.resource_id)
-
-
-def _record_key(decision: Decision) -> _RecordKey:
-    return (decision.kind, decision.resource_id, decision.control.id)
-
-
-def _fields(place: findings.Place, decision: Decision) -> dict[str, object]:
-    return {
-        "account_id": place.account_id,
-        "region": place.region,
-        "resource_id": decision.resource_id,
-        "control": decision.control.id,
-    }

@@ -19,6 +19,8 @@ CONTROL_TAG = "portcullis:control"
 """Tag key that names the control for which Portcullis created something."""
 
 Tags = dict[str, str]
+RecordKey = tuple["Kind", str, str]
+"""Kind and id of a resource, and a control's id: what a finding is about, within an account and Region."""
 
 
 class Kind(StrEnum):
@@ -42,6 +44,19 @@ class Target:
     def key(self) -> str:
         """Identity as text, used as the work queue's message group: equal targets never run at once."""
         return f"{self.account_id}/{self.region}/{self.kind}/{self.resource_id or '*'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A target, and why it is looked at.
+
+    ``message_id`` stays the same when the message is delivered again. ``trigger`` names what set it off, for
+    people who read CloudTrail (``CreateVpc/<event id>``, ``sweep/<execution>``).
+    """
+
+    target: Target
+    message_id: str
+    trigger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +271,6 @@ class FindingRecord:
     digest: str | None = None
 
     @property
-    def key(self) -> tuple[Kind, str, str]:
+    def key(self) -> RecordKey:
         """Identity within an account and Region."""
         return (self.kind, self.resource_id, self.control_id)

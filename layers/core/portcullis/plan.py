@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from portcullis.controls import CONTROLS, Control
-from portcullis.model import Action, Evaluation, Kind, Snapshot, Status
+from portcullis.controls import CONTROLS, Control, Rule
+from portcullis.model import Action, Evaluation, Kind, RecordKey, Snapshot, Status
 from portcullis.policy import Mode, Policy
 
 if TYPE_CHECKING:
@@ -22,13 +22,27 @@ class Decision:
     first. Otherwise ``note`` says, to the reader of the finding, what Portcullis does about it.
     """
 
-    control: Control
+    control: Rule
     kind: Kind
     resource_id: str
     evaluation: Evaluation | None
     actions: tuple[Action, ...] = ()
     wait: str | None = None
     note: str = ""
+
+    @property
+    def record_key(self) -> RecordKey:
+        """The key of the record of its finding."""
+        return (self.kind, self.resource_id, self.control.id)
+
+    def fields(self, account_id: str, region: str) -> dict[str, object]:
+        """Return what a log line says about it."""
+        return {
+            "account_id": account_id,
+            "region": region,
+            "resource_id": self.resource_id,
+            "control": self.control.id,
+        }
 
 
 def decide(

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from portcullis.model import Action, FindingRecord, Kind, Outcome, Scope, Snapshot, Target
+    from portcullis.coverage import Answer, Coverage
+    from portcullis.model import Action, FindingRecord, Outcome, RecordKey, Scope, Snapshot, Target, Work
 
 
 class Observer(Protocol):
@@ -20,15 +21,19 @@ class Observer(Protocol):
 
         Raises:
             TransientError: The read may succeed later.
+            NotAdmittedError: The account does not let us in.
             ObservationError: The read is refused; waiting does not help.
         """
+
+    def region_enabled(self, account_id: str, region: str) -> bool:
+        """Tell whether an account has a Region switched on; raises what ``observe`` raises."""
 
 
 class Remediator(Protocol):
     """Writes, one action at a time. With credentials of its own, asked for only now."""
 
-    def perform(self, account_id: str, region: str, action: Action, cause: str) -> Outcome:
-        """Perform an action. ``cause`` (the same on every redelivery of a message) makes it idempotent.
+    def perform(self, work: Work, action: Action) -> Outcome:
+        """Perform an action in the account and Region of ``work``, whose message id makes it idempotent.
 
         Never raises for an error of AWS: the outcome says FAILED or RETRY, and why.
         """
@@ -55,27 +60,69 @@ class FindingSink(Protocol):
             ObservationError: The whole call is refused; waiting does not help.
         """
 
+    def is_enabled(self, account_id: str, region: str) -> bool:
+        """Tell whether Security Hub is switched on there; raises what ``import_findings`` raises."""
+
 
 class FindingStore(Protocol):
     """The memory of what was filed."""
 
-    def load(
-        self, account_id: str, region: str, keys: Collection[tuple[Kind, str, str]]
-    ) -> Mapping[tuple[Kind, str, str], FindingRecord]:
-        """Return the records of (kind, resource id, control id), without those that do not exist."""
+    def load(self, account_id: str, region: str, keys: Collection[RecordKey]) -> Mapping[RecordKey, FindingRecord]:
+        """Return the records of some findings, without those that do not exist."""
 
     def open_records(self, account_id: str, region: str) -> Iterable[FindingRecord]:
         """Return every record of an account and Region that is not archived."""
 
-    def save(self, account_id: str, region: str, records: Sequence[FindingRecord]) -> None:
-        """Write records, replacing older ones."""
+    def save(
+        self, account_id: str, region: str, changes: Sequence[tuple[FindingRecord, FindingRecord | None]]
+    ) -> set[RecordKey]:
+        """Write each record if the one beside it (None: nothing) is still what is stored.
+
+        Returns:
+            The keys of those that were not written, since somebody else has written them meanwhile.
+        """
+
+
+class CoverageStore(Protocol):
+    """The memory of which accounts and Regions take part, and when each last showed that it does."""
+
+    def all(self) -> list[Coverage]:
+        """Return what is known of every account and Region."""
+
+    def heard(self, account_id: str, region: str) -> Coverage:
+        """Note a heartbeat, now. Returns what is known then."""
+
+    def answered(self, account_id: str, region: str, answer: Answer) -> None:
+        """Note how a look of a sweep ended, now."""
+
+    def list_place(self, account_id: str, region: str, *, listed: bool) -> None:
+        """Note whether an account and Region is one that must be covered."""
+
+    def forget(self, account_id: str, region: str) -> None:
+        """Drop an account and Region that is no longer governed."""
+
+
+class Directory(Protocol):
+    """The organisation."""
+
+    def active_accounts(self) -> frozenset[str]:
+        """Return the ids of the active accounts below the target organisational units, at any depth.
+
+        Raises:
+            TransientError: AWS Organizations did not answer, or refused.
+        """
+
+    def management_account_id(self) -> str:
+        """Return the id of the management account; raises what ``active_accounts`` raises."""
 
 
 class WorkQueue(Protocol):
     """The queue of targets. Equal targets are delivered in order, one at a time."""
 
-    def send(self, targets: Collection[Target]) -> None:
-        """Enqueue targets. One that already waits, and will be looked at later than now, is not added again.
+    def send(self, triggers: Mapping[Target, str]) -> None:
+        """Enqueue targets, each with what set it off.
+
+        One that already waits, and will be looked at later than now, is not added again.
 
         Raises:
             TransientError: Some of them could not be enqueued; sending all of them again is harmless.
@@ -122,5 +169,17 @@ class Ports:
     sink: FindingSink
     store: FindingStore
     queue: WorkQueue
+    journal: Journal
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyPorts:
+    """Everything that a survey reaches the world through."""
+
+    directory: Directory
+    coverage: CoverageStore
+    sink: FindingSink
+    store: FindingStore
     journal: Journal
     clock: Clock

@@ -21,11 +21,15 @@ from portcullis.model import Kind, Target
 
 API_CALL = "AWS API Call via CloudTrail"
 STATE_CHANGE = "EC2 Instance State-change Notification"
+HEARTBEAT = "Portcullis Heartbeat"
 EC2_SOURCE = "aws.ec2"
+OWN_SOURCE = "portcullis"
 EC2_EVENT_SOURCE = "ec2.amazonaws.com"
 
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9-]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.:/=+@-]")  # what a session tag of STS may not hold, and blanks
+_LONGEST_TRIGGER = 128
 _SHOWN = 60  # characters of a wrong value, in an error
 # No wildcard may pass: these ids end in the filters of Describe calls, where `*` matches everything.
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -153,8 +157,27 @@ PATTERNS: dict[str, dict[str, Any]] = {
         },
     },
     "states": {"source": [EC2_SOURCE], "detail-type": [STATE_CHANGE]},
+    "heartbeats": {"source": [OWN_SOURCE], "detail-type": [HEARTBEAT]},
 }
 """The EventBridge patterns of the rules that feed Portcullis. The templates hold these, word for word."""
+
+
+def heartbeat_of(event: object) -> tuple[str, str] | None:
+    """Tell from which account and Region a heartbeat comes; None for an event that is none.
+
+    Raises:
+        UnreadableEventError: When this is not an EventBridge event.
+    """
+    envelope, account_id, region = _envelope(event)
+    is_heartbeat = (envelope["source"], envelope["detail-type"]) == (OWN_SOURCE, HEARTBEAT)
+    return (account_id, region) if is_heartbeat else None
+
+
+def trigger_of(event: Mapping[str, Any]) -> str:
+    """Name a readable event, for those who look for it in CloudTrail: ``CreateVpc/<CloudTrail's event id>``."""
+    detail = event["detail"]
+    name, event_id = detail.get("eventName") or event["detail-type"], detail.get("eventID") or event.get("id")
+    return _UNSAFE.sub("-", f"{name}/{event_id}")[:_LONGEST_TRIGGER]
 
 
 def targets_of(event: object, own_role_names: Collection[str] = ()) -> list[Target]:
@@ -172,12 +195,9 @@ def targets_of(event: object, own_role_names: Collection[str] = ()) -> list[Targ
     Raises:
         UnreadableEventError: When this is not an EventBridge event, or an id in it is not an id.
     """
-    envelope = _mapping(event, "the event")
-    source, detail_type = (_text(envelope, name) for name in ("source", "detail-type"))
-    account_id = _text(envelope, "account", _ACCOUNT_ID, "12 digits")
-    region = _text(envelope, "region", _REGION, "a Region name")
-    detail = _mapping(envelope.get("detail"), "detail")
-    if source != EC2_SOURCE:
+    envelope, account_id, region = _envelope(event)
+    detail, detail_type = envelope["detail"], envelope["detail-type"]
+    if envelope["source"] != EC2_SOURCE:
         return []
     if detail_type == STATE_CHANGE:
         instance_id = _id(_text(detail, "instance-id"), Kind.INSTANCE)
@@ -192,6 +212,16 @@ def targets_of(event: object, own_role_names: Collection[str] = ()) -> list[Targ
     if not ids:
         return [Target(account_id, region, Kind.ACCOUNT_REGION)]
     return sorted(Target(account_id, region, kind, resource_id) for resource_id in ids)
+
+
+def _envelope(event: object) -> tuple[Mapping[str, Any], str, str]:
+    """Check the envelope; returns the event, its account and its Region."""
+    envelope = _mapping(event, "the event")
+    for name in ("source", "detail-type"):
+        _text(envelope, name)
+    _mapping(envelope.get("detail"), "detail")
+    account_id = _text(envelope, "account", _ACCOUNT_ID, "12 digits")
+    return envelope, account_id, _text(envelope, "region", _REGION, "a Region name")
 
 
 def _concerns_us(name: str, detail: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ import json
 from typing import TYPE_CHECKING
 
 from portcullis.errors import UnreadableEventError
-from portcullis.model import Kind, Target
+from portcullis.model import Kind, Target, Work
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,8 +37,8 @@ def deduplication_id(target: Target, now: datetime, delay: float) -> str:
     return hashlib.sha256(f"{target.key}|{slot}".encode()).hexdigest()
 
 
-def encode(target: Target) -> str:
-    """Write a target as a message body."""
+def encode(target: Target, trigger: str = "") -> str:
+    """Write a target, and what set it off, as a message body."""
     return json.dumps(
         {
             "version": _VERSION,
@@ -46,11 +46,12 @@ def encode(target: Target) -> str:
             "region": target.region,
             "kind": target.kind.value,
             "resource_id": target.resource_id,
+            "trigger": trigger,
         }
     )
 
 
-def decode(body: str) -> Target:
+def decode(body: str, message_id: str) -> Work:
     """Read a message body.
 
     Raises:
@@ -60,11 +61,12 @@ def decode(body: str) -> Target:
         data = json.loads(body)
         version = data["version"]
         target = Target(data["account_id"], data["region"], Kind(data["kind"]), data["resource_id"])
+        trigger = data.get("trigger", "")  # a dead letter may be older than this field
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableEventError(f"not a target of version {_VERSION}: {error}") from error
-    texts = (target.account_id, target.region, target.resource_id or "")
+    texts = (target.account_id, target.region, target.resource_id or "", trigger)
     if version != _VERSION or not all(isinstance(text, str) for text in texts):
         raise UnreadableEventError(f"not a target of version {_VERSION}: version {version!r}, or a field is no text")
     if (target.kind is Kind.ACCOUNT_REGION) == bool(target.resource_id):
         raise UnreadableEventError(f"not a target of version {_VERSION}: the kind and the resource id do not agree")
-    return target
+    return Work(target, message_id, trigger)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import translated
 from portcullis.errors import TransientError
 from portcullis.model import Instance, InstanceProfile, RouteTable, Scope, Snapshot, Vpc, VpcEndpoint
@@ -19,9 +18,12 @@ from portcullis.model import Instance, InstanceProfile, RouteTable, Scope, Snaps
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from portcullis.adapters.accounts import Accounts
+
 PERMISSIONS = (
     "ec2:DescribeIamInstanceProfileAssociations",
     "ec2:DescribeInstances",
+    "ec2:DescribeRegions",
     "ec2:DescribeRouteTables",
     "ec2:DescribeVpcEndpointServices",
     "ec2:DescribeVpcEndpoints",
@@ -39,27 +41,43 @@ _LIVING = ("pending", "running", "stopping", "stopped")
 
 
 class Ec2Observer:
-    """The Observer port over EC2 and IAM."""
+    """The Observer port over EC2 and IAM.
 
-    def __init__(self, accounts: Accounts) -> None:
+    Args:
+        accounts: The way into the members.
+        home_region: The function's own Region, which every account has switched on.
+    """
+
+    def __init__(self, accounts: Accounts, home_region: str) -> None:
         self._accounts = accounts
+        self._home_region = home_region
         # Which services a Region offers does not change within the life of a function.
         self._gateway_services: dict[str, dict[str, str]] = {}
 
     def observe(self, scope: Scope, default_profile: str) -> Snapshot:
         """Read what the scope names. See ports.Observer."""
         with translated(f"observing {scope.account_id} {scope.region}"):
-            ec2 = self._accounts.client("ec2", scope.account_id, scope.region, Role.OBSERVER)
+            ec2 = self._accounts.observer("ec2", scope.account_id, scope.region)
             vpcs = self._vpcs(ec2, scope) if scope.everything or scope.vpc_ids else {}
             services = self._services(ec2, scope.region) if vpcs else {}
             instances: dict[str, Instance] = {}
             profile = None
             if scope.everything or scope.instance_ids:
-                iam = self._accounts.client("iam", scope.account_id, scope.region, Role.OBSERVER)
+                iam = self._accounts.observer("iam", scope.account_id, scope.region)
                 instances = _instances(ec2, iam, scope)
                 if any(instance.profile is None for instance in instances.values()):
                     profile = _profile(iam, default_profile)
         return Snapshot(scope, vpcs, instances, services, profile)
+
+    def region_enabled(self, account_id: str, region: str) -> bool:
+        """Ask whether an account has a Region switched on. See ports.Observer.
+
+        A Region that is off answers nothing, so one that is on is asked: the function's own.
+        """
+        with translated(f"asking for the Regions of {account_id}"):
+            ec2 = self._accounts.observer("ec2", account_id, region, at=self._home_region)
+            answer = ec2.describe_regions(RegionNames=[region], AllRegions=True)
+        return bool(answer["Regions"][0]["OptInStatus"] != "not-opted-in")
 
     def _vpcs(self, ec2: Any, scope: Scope) -> dict[str, Vpc]:
         def read(operation: str, key: str, page: int = _PAGE) -> Iterator[dict[str, Any]]:

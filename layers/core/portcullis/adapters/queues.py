@@ -9,7 +9,7 @@ from portcullis.adapters.calls import translated
 from portcullis.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
     from portcullis.model import Target
     from portcullis.ports import Clock
@@ -37,18 +37,18 @@ class SqsWorkQueue:
         self._delay = delay
         self._clock = clock
 
-    def send(self, targets: Collection[Target]) -> None:
+    def send(self, triggers: Mapping[Target, str]) -> None:
         """Enqueue targets. See ports.WorkQueue."""
-        ordered = list(targets)
+        ordered = list(triggers.items())
         for start in range(0, len(ordered), _BATCH):
             entries = [
                 {
                     "Id": str(index),
-                    "MessageBody": work.encode(target),
+                    "MessageBody": work.encode(target, trigger),
                     "MessageGroupId": target.key,
                     "MessageDeduplicationId": work.deduplication_id(target, self._clock.now(), self._delay),
                 }
-                for index, target in enumerate(ordered[start : start + _BATCH])
+                for index, (target, trigger) in enumerate(ordered[start : start + _BATCH])
             ]
             with translated("sending to the work queue", TransientError):
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import AWS_ERRORS, fault_of
 from portcullis.errors import Fault, PortcullisError, TransientError
 from portcullis.model import (
@@ -21,6 +20,9 @@ from portcullis.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from portcullis.adapters.accounts import Accounts
+    from portcullis.model import Work
 
 PERMISSIONS = (
     "ec2:AssociateIamInstanceProfile",
@@ -38,11 +40,11 @@ class Ec2Remediator:
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
 
-    def perform(self, account_id: str, region: str, action: Action, cause: str) -> Outcome:
+    def perform(self, work: Work, action: Action) -> Outcome:
         """Perform one action. See ports.Remediator."""
         try:
-            ec2 = self._accounts.client("ec2", account_id, region, Role.REMEDIATOR)
-            resource_id, detail = _PERFORMERS[type(action)](ec2, action, cause)
+            ec2 = self._accounts.remediator("ec2", work)
+            resource_id, detail = _PERFORMERS[type(action)](ec2, action, work.message_id)
         except AWS_ERRORS as error:
             fault, text = fault_of(error)
             result = Result.FAILED if fault is Fault.TERMINAL else Result.RETRY
@@ -53,19 +55,19 @@ class Ec2Remediator:
         return Outcome(action, Result.APPLIED, resource_id, detail)
 
 
-def _token(action: Action, cause: str) -> str:
-    """An idempotency token: the same for a redelivered message, another for another cause."""
-    return hashlib.sha256(f"{cause}|{action}".encode()).hexdigest()
+def _token(action: Action, message_id: str) -> str:
+    """An idempotency token: the same for a redelivered message, another for another message."""
+    return hashlib.sha256(f"{message_id}|{action}".encode()).hexdigest()
 
 
-def _create(ec2: Any, action: CreateGatewayEndpoint, cause: str) -> tuple[str, str]:
+def _create(ec2: Any, action: CreateGatewayEndpoint, message_id: str) -> tuple[str, str]:
     # botocore does not fill in ClientToken for this call; the type is AWS's default, but not everyone's.
     endpoint = ec2.create_vpc_endpoint(
         VpcId=action.vpc_id,
         ServiceName=action.service_name,
         VpcEndpointType="Gateway",
         RouteTableIds=list(action.route_table_ids),
-        ClientToken=_token(action, cause),
+        ClientToken=_token(action, message_id),
         TagSpecifications=[
             {
                 "ResourceType": "vpc-endpoint",

@@ -1,34 +1,56 @@
 """Findings into Security Hub of the account and Region where the resource is.
 
 With the account's own product the caller must be that account, so the observer role imports them: it can file
-what was seen, and change nothing else. Source: BatchImportFindings in the Security Hub API reference.
+what was seen, and change nothing else. The survey files about the organisation in the hub's own account.
+Source: BatchImportFindings in the Security Hub API reference.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from portcullis.adapters.accounts import Accounts, Role
+from botocore.exceptions import ClientError
+
 from portcullis.adapters.calls import translated
 from portcullis.asff import MAX_BATCH
 from portcullis.errors import Fault, classify
 from portcullis.ports import Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-PERMISSIONS = ("securityhub:BatchImportFindings",)
+PERMISSIONS = ("securityhub:BatchImportFindings", "securityhub:DescribeHub")
 """The IAM actions that this module uses, with the observer role."""
 
 _ATTEMPTS = 2
 _TRANSIENT_CODES = ("InternalException", "LimitExceededException")
 
 
-class SecurityHubSink:
-    """The FindingSink port over Security Hub."""
+# What DescribeHub answers where Security Hub is off, in its model.
+_OFF = ("InvalidAccessException", "ResourceNotFoundException")
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
+
+class SecurityHubSink:
+    """The FindingSink port over Security Hub.
+
+    Args:
+        client_of: Gives a Security Hub client for an account and Region.
+    """
+
+    def __init__(self, client_of: Callable[[str, str], Any]) -> None:
+        self._client_of = client_of
+
+    def is_enabled(self, account_id: str, region: str) -> bool:
+        """Ask whether Security Hub is on. See ports.FindingSink."""
+        with translated(f"asking for Security Hub in {account_id} {region}"):
+            client = self._client_of(account_id, region)
+            try:
+                client.describe_hub()
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _OFF:
+                    return False
+                raise
+        return True
 
     def import_findings(self, account_id: str, region: str, findings: Sequence[dict[str, Any]]) -> list[Rejection]:
         """Import findings in batches. See ports.FindingSink."""
@@ -47,8 +69,7 @@ class SecurityHubSink:
 
     def _import(self, account_id: str, region: str, batch: list[dict[str, Any]]) -> list[Rejection]:
         with translated(f"filing findings in {account_id} {region}"):
-            client = self._accounts.client("securityhub", account_id, region, Role.OBSERVER)
-            answer = client.batch_import_findings(Findings=batch)
+            answer = self._client_of(account_id, region).batch_import_findings(Findings=batch)
         # An HTTP success says nothing yet: Security Hub switched off, say, is only told here.
         return [
             Rejection(

@@ -9,24 +9,24 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from portcullis.adapters.calls import translated
 from portcullis.errors import TransientError
-from portcullis.model import FindingRecord, Kind
+from portcullis.model import FindingRecord, Kind, RecordKey
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-PERMISSIONS = ("dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:Query")
-"""The IAM actions that this module uses, with the reconcile function's own role."""
+PERMISSIONS = ("dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query")
+"""The IAM actions that this module uses, with the function's own role; a transaction of puts needs PutItem."""
 
 _GET_BATCH = 100
-_WRITE_BATCH = 25
+_WRITE_BATCH = 100
 _ATTEMPTS = 5
 _PREFIX = "finding#"
 _KEPT_AFTER_ARCHIVAL = 100 * 24 * 3600
 _OPTIONAL = ("status", "record_state", "digest")
-
-_Key = tuple[Kind, str, str]
 
 
 class DynamoDbStore:
@@ -41,17 +41,13 @@ class DynamoDbStore:
         self._client = client
         self._table_name = table_name
 
-    def load(self, account_id: str, region: str, keys: Collection[_Key]) -> Mapping[_Key, FindingRecord]:
+    def load(self, account_id: str, region: str, keys: Collection[RecordKey]) -> Mapping[RecordKey, FindingRecord]:
         """Read the records of some findings. See ports.FindingStore."""
         wanted = [{"pk": {"S": f"{account_id}#{region}"}, "sk": {"S": _sort_key(key)}} for key in sorted(set(keys))]
-        found: dict[_Key, FindingRecord] = {}
+        found: dict[RecordKey, FindingRecord] = {}
         for start in range(0, len(wanted), _GET_BATCH):
-            request: dict[str, Any] = {
-                self._table_name: {"Keys": wanted[start : start + _GET_BATCH], "ConsistentRead": True}
-            }
-            for answer in self._until_done("batch_get_item", "UnprocessedKeys", request):
-                records = map(_from_item, answer["Responses"].get(self._table_name, []))
-                found |= {record.key: record for record in records}
+            items = self._get({"Keys": wanted[start : start + _GET_BATCH], "ConsistentRead": True})
+            found |= {record.key: record for record in map(_from_item, items)}
         return found
 
     def open_records(self, account_id: str, region: str) -> Iterator[FindingRecord]:
@@ -59,6 +55,7 @@ class DynamoDbStore:
         with translated("reading the findings table", TransientError):
             pages = self._client.get_paginator("query").paginate(
                 TableName=self._table_name,
+                ConsistentRead=True,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
                 FilterExpression="attribute_not_exists(record_state) OR record_state <> :archived",
                 ExpressionAttributeValues={
@@ -70,29 +67,71 @@ class DynamoDbStore:
             for page in pages:
                 yield from map(_from_item, page["Items"])
 
-    def save(self, account_id: str, region: str, records: Sequence[FindingRecord]) -> None:
-        """Write records. See ports.FindingStore."""
-        puts = [{"PutRequest": {"Item": _to_item(account_id, region, record)}} for record in records]
-        for start in range(0, len(puts), _WRITE_BATCH):
-            request = {self._table_name: puts[start : start + _WRITE_BATCH]}
-            for _ in self._until_done("batch_write_item", "UnprocessedItems", request):
-                pass
+    def save(
+        self, account_id: str, region: str, changes: Sequence[tuple[FindingRecord, FindingRecord | None]]
+    ) -> set[RecordKey]:
+        """Write what nobody else has written meanwhile. See ports.FindingStore.
 
-    def _until_done(self, operation: str, leftover: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Repeat a batch call for what DynamoDB left unprocessed, which it does when it is throttled."""
+        A transaction writes all or nothing and says which conditions failed: the others are written without those.
+        """
+        lost: set[RecordKey] = set()
+        for start in range(0, len(changes), _WRITE_BATCH):
+            pending = list(changes[start : start + _WRITE_BATCH])
+            for attempt in range(_ATTEMPTS):
+                reasons = self._transact([self._put(account_id, region, *change) for change in pending])
+                failed = [reason == "ConditionalCheckFailed" for reason in reasons]
+                lost |= {record.key for (record, _), is_lost in zip(pending, failed, strict=False) if is_lost}
+                pending = [change for change, is_lost in zip(pending, failed, strict=False) if not is_lost]
+                if not reasons or not pending:
+                    break
+                if not any(failed):
+                    time.sleep(0.05 * 2**attempt)
+            else:
+                raise TransientError(f"the findings table refused a transaction {_ATTEMPTS} times: {set(reasons)}")
+        return lost
+
+    def _transact(self, puts: list[dict[str, Any]]) -> list[str]:
+        """Write all or nothing. Returns nothing when all is written, else the reason for each put ("None" if fine)."""
+        with translated("writing the findings table", TransientError):
+            try:
+                self._client.transact_write_items(TransactItems=puts)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "TransactionCanceledException":
+                    raise
+                return [str(reason.get("Code")) for reason in error.response["CancellationReasons"]]
+        return []
+
+    def _put(self, account_id: str, region: str, record: FindingRecord, before: FindingRecord | None) -> dict[str, Any]:
+        """Put a record where ``before`` is stored. A record is known by its time, and by being in doubt or not."""
+        put = {"TableName": self._table_name, "Item": _to_item(account_id, region, record)}
+        if before is None:
+            return {"Put": {**put, "ConditionExpression": "attribute_not_exists(pk)"}}
+        values = {":before": {"S": before.updated_at}}
+        same_status = "attribute_not_exists(#status)"
+        if before.status is not None:
+            values[":status"] = {"S": before.status}
+            same_status = "#status = :status"
+        condition = {
+            "ConditionExpression": f"updated_at = :before AND {same_status}",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": values,
+        }
+        return {"Put": {**put, **condition}}
+
+    def _get(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Read items, repeating for what DynamoDB left out, which it does when it is throttled."""
         for attempt in range(_ATTEMPTS):
-            with translated("reaching the findings table", TransientError):
-                answer = getattr(self._client, operation)(RequestItems=request)
-            yield answer
-            request = answer.get(leftover) or {}
+            with translated("reading the findings table", TransientError):
+                answer = self._client.batch_get_item(RequestItems={self._table_name: request})
+            yield from answer["Responses"].get(self._table_name, [])
+            request = answer.get("UnprocessedKeys", {}).get(self._table_name, {})
             if not request:
                 return
-            if attempt < _ATTEMPTS - 1:
-                time.sleep(0.05 * 2**attempt)
-        raise TransientError(f"the findings table left items unprocessed after {_ATTEMPTS} attempts")
+            time.sleep(0.05 * 2**attempt)
+        raise TransientError(f"the findings table left items out {_ATTEMPTS} times")
 
 
-def _sort_key(key: _Key) -> str:
+def _sort_key(key: RecordKey) -> str:
     kind, resource_id, control_id = key
     return f"{_PREFIX}{kind}#{resource_id}#{control_id}"
 

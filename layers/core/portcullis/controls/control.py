@@ -13,18 +13,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
-    """One rule: its metadata, what it needs to see and do, and its verdict.
+class Rule:
+    """What a finding says of the rule that was broken. ``docs`` is a page of AWS about the matter."""
+
+    id: str
+    title: str
+    severity: str
+    kind: Kind
+    docs: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control(Rule):
+    """A rule about resources: its metadata, what it needs to see and do, and its verdict.
 
     ``observes`` and ``remediates`` are the IAM actions that the observer and the remediator need for it.
     ``evaluate`` takes (snapshot, resource, policy); it is pure. ``parameters`` documents what the
     policy may set for it, by name. ``related`` names controls of AWS that ask for something similar.
     """
 
-    id: str
-    title: str
-    severity: str
-    kind: Kind
     why: str
     fix: str
     risk: str

@@ -61,6 +61,7 @@ def gateway_control(control_id: str, *, service: str, required: tuple[str, ...],
         title=f"{service} gateway endpoints should cover the main route table and every table with a subnet",
         severity="MEDIUM",
         kind=Kind.VPC,
+        docs="https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html",
         why=(
             f"Without the route, an instance in a private subnet reaches {service} through a NAT gateway that "
             "bills every gigabyte, or not at all."

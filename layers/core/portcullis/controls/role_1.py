@@ -90,6 +90,7 @@ ROLE_1 = Control(
     title="EC2 instances should have an instance profile that holds a role",
     severity="MEDIUM",
     kind=Kind.INSTANCE,
+    docs="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/iam-roles-for-amazon-ec2.html",
     why="Without a role, programs on the instance have no credentials, or people copy long-lived keys onto it.",
     fix="Associates the default instance profile with an instance that has none. Never replaces a profile.",
     risk=(
