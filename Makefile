@@ -16,7 +16,7 @@ SAM := $(CURDIR)/.sam-venv/bin/sam
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local test lint types contracts unit pipeline validate build lock format docs clean
+.PHONY: help demo local test lint types contracts unit pipeline validate build bench-sweep lock format docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ validate: .sam-venv/.installed
 
 build: .venv/.local .sam-venv/.installed ## Build the deployable stack into .aws-sam (no Docker needed)
 	PATH="$(BIN):$$PATH" $(SAM) build
+
+bench-sweep: .venv/.tests ## What a sweep costs: calls, processor time and memory
+	@$(BIN)/python -m tests.bench.sweep
 
 format: .venv/.tests ## Format the code
 	$(BIN)/ruff format .
