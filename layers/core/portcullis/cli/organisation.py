@@ -102,7 +102,7 @@ def matrix(covered: Sequence[tuple[Coverage, State]]) -> str:
     regions = sorted({one.region for one, _ in covered})
     words = {(one.account_id, one.region): state.word for one, state in covered}
     width = max(len(region) for region in regions) + 2
-    lines = [f"{'account':<14}" + "".join(f"{region:<{width}}" for region in regions)]
+    lines = [f"{'account':<14}{''.join(f'{region:<{width}}' for region in regions)}".rstrip()]
     for account_id in sorted({one.account_id for one, _ in covered}):
         cells = "".join(f"{words.get((account_id, region), '-'):<{width}}" for region in regions)
         lines.append(f"{account_id:<14}{cells}".rstrip())
