@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from click.testing import CliRunner, Result
+from portcullis.adapters.clock import SystemClock
 from portcullis.adapters.coverage_store import DynamoDbCoverageStore
 from portcullis.cli import enrolment, main, organisation
 from portcullis.coverage import Answer, Problem
@@ -50,7 +51,7 @@ class Session:
 @pytest.fixture
 def store(table: Any) -> DynamoDbCoverageStore:
     """Return the coverage store over a table in moto, at the real time."""
-    return DynamoDbCoverageStore(table, TABLE, organisation.SystemClock())
+    return DynamoDbCoverageStore(table, TABLE, SystemClock())
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ class TestCoverage:
         """An empty table says what to do; who may not describe the organisation still gets an answer."""
         hub["organizations"].refuse("describe_organization", "AccessDeniedException")
         for region in (REGION, "us-east-1"):
-            DynamoDbCoverageStore(table, TABLE, organisation.SystemClock()).forget(ACCOUNT, region)
+            DynamoDbCoverageStore(table, TABLE, SystemClock()).forget(ACCOUNT, region)
 
         result = run("coverage")
 
@@ -296,7 +297,7 @@ class TestEnrolment:
 def test_an_account_region_is_silent_after_a_day(hub: dict[str, Script], table: Any) -> None:
     """The matrix judges by the time of asking, not by that of the last sweep."""
     describe_organisation(hub)
-    past = organisation.SystemClock().now() - timedelta(hours=30)
+    past = SystemClock().now() - timedelta(hours=30)
 
     class Then:
         def now(self) -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from botocore.config import Config
 from portcullis import policy
 from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import CONFIG
+from portcullis.adapters.clock import SystemClock
 from portcullis.adapters.coverage_store import DynamoDbCoverageStore
 from portcullis.adapters.directory import OrganizationsDirectory
 from portcullis.adapters.journal import PowertoolsJournal
@@ -34,14 +34,6 @@ from portcullis.survey import Survey, Sweep
 _QUEUE_CONFIG = CONFIG.merge(
     Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 )
-
-
-class SystemClock:
-    """The Clock port over the machine's clock."""
-
-    def now(self) -> datetime:
-        """Return the time in UTC."""
-        return datetime.now(UTC)
 
 
 @cache

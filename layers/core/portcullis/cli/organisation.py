@@ -13,6 +13,7 @@ import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from portcullis.adapters.clock import SystemClock
 from portcullis.adapters.coverage_store import DynamoDbCoverageStore
 from portcullis.adapters.directory import OrganizationsDirectory
 from portcullis.coverage import Coverage, State, state_of
@@ -32,14 +33,6 @@ _MEANINGS = {
     "off": "the account has not enabled the Region",
 }
 _FINE = tuple(_MEANINGS)
-
-
-class SystemClock:
-    """The Clock port over the machine's clock."""
-
-    def now(self) -> datetime:
-        """Return the time in UTC."""
-        return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
