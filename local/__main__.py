@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from .clients import HOME_REGION, HUB_ACCOUNT_ID, MEMBER_ACCOUNT_IDS, MEMBER_ROLE_NAME, REGIONS
+from .clients import HOME_REGION, HUB_ACCOUNT_ID, MANAGEMENT_ACCOUNT_ID, MEMBER_ACCOUNT_IDS, MEMBER_ROLE_NAME, REGIONS
 from .demo import run
 from .journal import Step, render
 from .organisation import LocalOrganisation, PortTakenError
@@ -24,13 +24,23 @@ Portcullis runs in a local AWS organisation. In another terminal:
   aws ec2 create-vpc --cidr-block 10.0.0.0/16
   aws securityhub get-findings
 
-That is account {HUB_ACCOUNT_ID}. Keys for another account are answered by
+That is the hub's account, {HUB_ACCOUNT_ID}. It can start a sweep, which otherwise comes every six hours:
+
+  aws stepfunctions start-execution --state-machine-arn \\
+      arn:aws:states:{HOME_REGION}:{HUB_ACCOUNT_ID}:stateMachine:portcullis-sweep
+
+Keys for another account are answered by
 
   aws sts assume-role --role-session-name me \\
       --role-arn arn:aws:iam::{MEMBER_ACCOUNT_IDS[0]}:role/{MEMBER_ROLE_NAME}
 
 Member accounts: {", ".join(MEMBER_ACCOUNT_IDS)}.
-Governed Regions: {", ".join(REGIONS)}. Stop with Ctrl-C.
+Governed Regions: {", ".join(REGIONS)}.
+With keys for the management account, {MANAGEMENT_ACCOUNT_ID}, you can let an account join; Portcullis follows it:
+
+  aws organizations create-account --account-name new --email new@example.com
+
+Stop with Ctrl-C.
 """
 
 

@@ -10,9 +10,14 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from .fidelity.calls import DEPLOYMENT_KEY
+
+MANAGEMENT_ACCOUNT_ID = "555566667777"
+"""Owns the organisation; no StackSet reaches it."""
+
 HUB_ACCOUNT_ID = "123456789012"
 MEMBER_ACCOUNT_IDS = ("111122223333", "222233334444", "333344445555", "444455556666")
-ACCOUNT_IDS = (HUB_ACCOUNT_ID, *MEMBER_ACCOUNT_IDS)
+ACCOUNT_IDS = (MANAGEMENT_ACCOUNT_ID, HUB_ACCOUNT_ID, *MEMBER_ACCOUNT_IDS)
 MEMBER_ROLE_NAME = "OrganizationAccountAccessRole"
 HOME_REGION = "us-east-1"
 REGIONS = (HOME_REGION, "eu-west-1", "ap-northeast-1")
@@ -40,18 +45,44 @@ class Clients:
         with self._lock:  # creating clients from one session is not thread-safe
             if account_id not in self._keys:
                 role_arn = f"arn:aws:iam::{account_id}:role/{MEMBER_ROLE_NAME}"
-                issued = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="administrator")[
-                    "Credentials"
-                ]
+                answer = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="administrator")
+                issued = answer["Credentials"]
                 self._keys[account_id] = (issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"])
             if key not in self._clients:
                 keys = {f"aws_{name}": value for name, value in zip(names, self._keys[account_id], strict=False)}
-                self._clients[key] = self._session.client(
-                    service, region_name=region, endpoint_url=self.endpoint_url, config=_CONFIG, **keys
-                )
+                self._clients[key] = self._connect(service, region, keys)
             return self._clients[key]
+
+    def _connect(self, service: str, region: str, keys: dict[str, str]) -> Any:
+        return self._session.client(service, region_name=region, endpoint_url=self.endpoint_url, config=_CONFIG, **keys)
 
     def close(self) -> None:
         """Close the connections of every client."""
         for client in self._clients.values():
             client.close()
+
+
+class DeploymentClients(Clients):
+    """Clients by which stacks are deployed: one for each service and Region serves all accounts, as making one is slow.
+
+    moto takes the account from a header. A client is for calls that the same thread makes at once.
+    """
+
+    def __init__(self, endpoint_url: str) -> None:
+        super().__init__(endpoint_url)
+        self._keys[HUB_ACCOUNT_ID] = (DEPLOYMENT_KEY, "any")
+        self._calling = threading.local()
+
+    def client(self, service: str, account_id: str = HUB_ACCOUNT_ID, region: str = HOME_REGION) -> Any:
+        """Return a client whose next calls are about `account_id`."""
+        client = super().client(service, HUB_ACCOUNT_ID, region)
+        self._calling.account_id = account_id
+        return client
+
+    def _connect(self, service: str, region: str, keys: dict[str, str]) -> Any:
+        client = super()._connect(service, region, keys)
+        client.meta.events.register("before-sign", self._name_account)
+        return client
+
+    def _name_account(self, request: Any, **_: Any) -> None:
+        request.headers["x-moto-account-id"] = self._calling.account_id

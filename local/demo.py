@@ -6,12 +6,17 @@ what holds: routes, associations, findings. What Portcullis saw and did is read 
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import asdict, dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from portcullis.cli.organisation import Hub, as_json, matrix
+
 from local import story
+from local.clients import ACCOUNT_IDS, HOME_REGION, HUB_ACCOUNT_ID, REGIONS
 from local.organisation import LocalOrganisation
 
 if TYPE_CHECKING:
@@ -23,7 +28,12 @@ if TYPE_CHECKING:
 PARAMETERS = {"QueueDelaySeconds": "2"}
 """The hub's parameters in the demo: a real deployment waits 30 seconds for a burst to end, this one two."""
 
+NEWCOMER = "666677778888"
+"""The account that joins during the demo."""
+
 _PATIENCE = 60.0
+_POLL = 0.2
+_SERVICES = 2
 _IMAGE = "ami-0123456789abcdef0"
 
 Check = tuple[str, Any, Any]
@@ -47,6 +57,31 @@ class Stage:
     account_id: str = "111122223333"
     region: str = "eu-west-1"
     props: dict[str, str] = field(default_factory=dict)
+
+    def sweep(self) -> None:
+        """Start a sweep as `portcullis sweep` does, and wait for its end and for what it set off."""
+        arn = self.hub.start_sweep()
+        status = list(self.hub.follow(arn, lambda _: time.sleep(_POLL)))[-1][-1]
+        if status != "SUCCEEDED" or not self.organisation.settled(_PATIENCE):
+            raise RuntimeError(f"the sweep {arn} ended as {status}, or what it set off did not")
+
+    @property
+    def hub(self) -> Hub:
+        """The deployed hub, as the command line sees it."""
+        return Hub(SimpleNamespace(client=self.organisation.client, region_name=HOME_REGION))
+
+    def coverage(self, account_id: str) -> list[str]:
+        """Return the words of `portcullis coverage` for one account, by Region."""
+        return [state.word for one, state in self.hub.coverage() if one.account_id == account_id]
+
+    def uncovered_vpcs(self, account_id: str) -> list[str]:
+        """Return the VPCs of an account without two endpoint routes, in every Region."""
+        found = []
+        for region in REGIONS:
+            place = Stage(self.organisation, account_id, region)
+            vpcs = place.ec2.describe_vpcs()["Vpcs"]
+            found += [f"{region} {vpc['VpcId']}" for vpc in vpcs if len(place.endpoints(vpc["VpcId"])) != _SERVICES]
+        return found
 
     @property
     def ec2(self) -> Any:
@@ -90,7 +125,7 @@ class Stage:
     def finding(self, control_id: str, resource_id: str) -> str:
         """Return a finding's state: compliance, or ARCHIVED, or "none"."""
         for finding in self.findings():
-            if finding["Id"].startswith(f"portcullis/{control_id}/") and finding["Id"].endswith(f"/{resource_id}"):
+            if finding["Id"].startswith(f"portcullis/{control_id}/") and finding["Id"].endswith(resource_id):
                 archived = finding["RecordState"] == "ARCHIVED"
                 return "ARCHIVED" if archived else str(finding["Compliance"]["Status"])
         return "none"
@@ -108,6 +143,15 @@ class Stage:
             ImageId=_IMAGE, InstanceType="t4g.micro", MinCount=1, MaxCount=1, TagSpecifications=tagging, **arguments
         )
         return str(answer["Instances"][0]["InstanceId"])
+
+
+def _deployment(stage: Stage) -> Callable[[], Iterator[Check]]:
+    def checks() -> Iterator[Check]:
+        for account_id in ACCOUNT_IDS:
+            yield f"account {account_id} takes part", stage.coverage(account_id), ["ok"] * len(REGIONS)
+            yield f"VPCs of {account_id} without endpoints", stage.uncovered_vpcs(account_id), []
+
+    return checks
 
 
 def _bare_vpc(stage: Stage) -> Callable[[], Iterator[Check]]:
@@ -218,18 +262,78 @@ def _deleted_vpc(stage: Stage) -> Callable[[], Iterator[Check]]:
     return checks
 
 
+def _lost_event(stage: Stage) -> Callable[[], Iterator[Check]]:
+    stage.move("444455556666", "eu-west-1")
+    events = stage.organisation.client("events", stage.account_id, stage.region)
+    for rule in events.list_rules()["Rules"]:
+        events.disable_rule(Name=rule["Name"])
+    vpc_id = stage.ec2.create_vpc(CidrBlock="10.3.0.0/16")["Vpc"]["VpcId"]
+    stage.organisation.settled(_PATIENCE)
+    unseen = stage.endpoints(vpc_id)
+    stage.sweep()
+
+    def checks() -> Iterator[Check]:
+        yield "nothing happened before the sweep", unseen, {}
+        yield "routes after the sweep", len(stage.endpoints(vpc_id)), _SERVICES
+        yield "VPCE.1 finding", stage.finding("VPCE.1", vpc_id), "PASSED"
+
+    return checks
+
+
+def _no_security_hub(stage: Stage) -> Callable[[], Iterator[Check]]:
+    stage.move("222233334444", "us-east-1")
+    place = "222233334444/us-east-1"
+    client = stage.organisation.client("securityhub", stage.account_id, stage.region)
+    client.disable_security_hub()
+    stage.sweep()
+    seen = [Stage(stage.organisation, HUB_ACCOUNT_ID, HOME_REGION).finding("COVERAGE.1", place)]
+    words = stage.coverage(stage.account_id)
+    client.enable_security_hub()
+    stage.sweep()
+    seen.append(Stage(stage.organisation, HUB_ACCOUNT_ID, HOME_REGION).finding("COVERAGE.1", place))
+
+    def checks() -> Iterator[Check]:
+        yield "portcullis coverage said so", words.count("no hub"), 1
+        yield "COVERAGE.1 finding in the hub's account", seen, ["FAILED", "PASSED"]
+        yield "all is well again", stage.coverage(stage.account_id), ["ok"] * len(REGIONS)
+
+    return checks
+
+
+def _newcomer(stage: Stage) -> Callable[[], Iterator[Check]]:
+    stage.organisation.join(NEWCOMER, "newcomer")
+    stage.organisation.settled(_PATIENCE)
+    uncovered = stage.uncovered_vpcs(NEWCOMER)
+    stage.move(NEWCOMER, "eu-west-1")
+    instance_id = stage.launch({"Name": "first-instance"})
+    stage.sweep()
+
+    def checks() -> Iterator[Check]:
+        yield "its VPCs without endpoints, before any sweep", uncovered, []
+        yield "instance profile of its first instance", stage.profile(instance_id), "portcullis-default"
+        yield "it takes part", stage.coverage(NEWCOMER), ["ok"] * len(REGIONS)
+
+    return checks
+
+
 SCENES = (
+    Scene(
+        "The organisation",
+        "One stack in the hub: its StackSets bring the member stacks to the hub and four members; the management "
+        "account has them by hand. Each Region sends its first heartbeat, the hub looks, and mends the default VPCs.",
+        _deployment,
+    ),
     Scene("A bare VPC", "Somebody creates a VPC and nothing else.", _bare_vpc),
     Scene(
         "A deleted endpoint",
         "Somebody deletes the S3 endpoint of that VPC. The event names no VPC, so Portcullis looks at the whole "
-        "account and Region, and finds the default VPC wanting as well.",
+        "account and Region.",
         _deleted_endpoint,
     ),
     Scene(
         "A second route table",
         "A team brings its own S3 endpoint for the main route table, then adds a second table with a subnet, and "
-        "a third one without. An association's event names no VPC: the default VPC is found wanting here, too.",
+        "a third one without.",
         _second_table,
     ),
     Scene("A burst", "A pipeline creates a VPC and nineteen subnets at once: twenty events.", _terraform_apply),
@@ -244,6 +348,23 @@ SCENES = (
         _not_to_be_touched,
     ),
     Scene("A deleted VPC", "The first VPC is taken down: its endpoints, then the VPC.", _deleted_vpc),
+    Scene(
+        "Lost events",
+        "Somebody disables the rules in a member's Region. A new VPC goes unseen, until the next sweep.",
+        _lost_event,
+    ),
+    Scene(
+        "An account without Security Hub",
+        "Security Hub is switched off in a member's Region. The next sweep files that in the hub's account, and closes "
+        "it when Security Hub is back.",
+        _no_security_hub,
+    ),
+    Scene(
+        "An account joins",
+        "A new account joins the organisation during the run. StackSets deploy to it, its first heartbeat makes the "
+        "hub look, and nobody has to do anything.",
+        _newcomer,
+    ),
 )
 
 
@@ -263,14 +384,26 @@ def run(output: Path) -> int:
             record = _play(number, scene, stage)
             story.scene(record)
             records.append(record)
-        findings = _all_findings(stage)
+        covered = stage.hub.coverage()
+        findings = _all_findings(stage, sorted({one.account_id for one, _ in covered}))
         buried = [asdict(letter) for letter in organisation.dead_letters()]
     ok = all(record["ok"] for record in records) and not buried
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(
-        json.dumps({"ok": ok, "scenes": records, "findings": findings, "dead_letters": buried}, indent=1) + "\n",
+        json.dumps(
+            {
+                "ok": ok,
+                "scenes": records,
+                "findings": findings,
+                "coverage": json.loads(as_json(covered)),
+                "dead_letters": buried,
+            },
+            indent=1,
+        )
+        + "\n",
         encoding="utf-8",
     )
+    story.coverage(matrix(covered))
     story.ending(findings, buried, ok=ok, seconds=time.monotonic() - began, output=output)
     return 0 if ok else 1
 
@@ -323,26 +456,25 @@ def _fields(steps: list[Step], name: str, *fields: str) -> list[dict[str, Any]]:
     return [{field: record.get(field) for field in fields} for record in records]
 
 
-def _all_findings(stage: Stage) -> list[dict[str, Any]]:
+def _all_findings(stage: Stage, account_ids: list[str]) -> list[dict[str, Any]]:
+    """Return the findings of all accounts and Regions, without those on default VPCs, which are all alike."""
     found = []
-    for account_id, region in (
-        ("111122223333", "eu-west-1"),
-        ("222233334444", "us-east-1"),
-        ("333344445555", "ap-northeast-1"),
-    ):
+    for account_id, region in itertools.product(account_ids, REGIONS):
         stage.move(account_id, region)
+        defaults = {vpc["VpcId"] for vpc in stage.ec2.describe_vpcs()["Vpcs"] if vpc["IsDefault"]}
         found += [
             {
                 "id": finding["Id"],
                 "account_id": account_id,
                 "region": region,
                 "control": finding["GeneratorId"].split("/")[-1],
-                "resource_id": finding["Resources"][0]["Id"].rsplit("/", 1)[-1],
+                "resource_id": finding["Id"].split(":")[-1].removeprefix("vpc/").removeprefix("instance/"),
                 "compliance": finding["Compliance"]["Status"],
                 "record_state": finding["RecordState"],
                 "description": finding["Description"],
                 "remediation": finding["Remediation"]["Recommendation"]["Text"],
             }
             for finding in stage.findings()
+            if finding["Resources"][0]["Id"].rsplit("/", 1)[-1] not in defaults
         ]
     return found

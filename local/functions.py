@@ -118,6 +118,11 @@ class Function:
             self._record("error", f"{self.spec.logical_id}: {text}", answer.error)
         return answer
 
+    @property
+    def busy(self) -> bool:
+        """Whether an invocation runs."""
+        return bool(self._busy)
+
     def stop(self) -> None:
         """End all processes; invocations that run are cut off, and close theirs."""
         with self._lock:

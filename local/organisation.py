@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
-import json
 import logging
 import os
 import socket
 import tempfile
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from unittest.mock import patch
 
-from moto.iam.models import IAMBackend, iam_backends
 from moto.moto_api._internal.models import moto_api_backend
-from moto.securityhub.models import securityhub_backends
 from moto.server import ThreadedMotoServer
 
 from . import fidelity, queues
-from .clients import ACCOUNT_IDS, HOME_REGION, HUB_ACCOUNT_ID, MEMBER_ROLE_NAME, REGIONS, Clients
-from .fidelity import authorization, eventbridge
-from .functions import Function, FunctionSpec
+from .accounts import ORGANISATION_ID, ROOT_ID, create_organisation, furnish
+from .clients import HOME_REGION, HUB_ACCOUNT_ID, MANAGEMENT_ACCOUNT_ID, REGIONS, Clients, DeploymentClients
+from .fidelity import authorization, eventbridge, organizations, stepfunctions
+from .fidelity.scheduler import Scheduler
+from .functions import Answer, Function, FunctionSpec
 from .journal import Journal
-from .resources import Stack, deploy
-from .template import TemplateError, load
+from .resources import Stack, deploy, deploy_member
+from .template import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
 
-ORGANISATION_ID = "o-a1b2c3d4e5"
+    from .stack_sets import Organisation
+
 CHECKOUT = Path(__file__).resolve().parent.parent
-_load_aws_policies = IAMBackend._init_aws_policies
-_loaded_policies: list[Any] = []
 
 # moto reads these whenever it builds an account.
 _MOTO_SETTINGS = {
@@ -52,23 +49,42 @@ class PortTakenError(Exception):
 class LocalOrganisation:
     """A context manager that starts the organisation, lends clients for it, and stops it.
 
-    Everything that happens is in `journal`; `functions` has the hub's by logical id; `clients` are people's.
+    Everything that happens is in `journal`, every mutating EC2, IAM, Security Hub and STS call since all was deployed
+    in `api_calls`; `functions` has the hub's by logical id; `clients` are people's.
     """
 
     clients: Clients
     _running: ClassVar[bool] = False  # moto keeps its state in module globals: there can be but one
 
     def __init__(
-        self, *, port: int = 0, parameters: Mapping[str, str] | None = None, checkout: Path = CHECKOUT
+        self,
+        *,
+        port: int = 0,
+        parameters: Mapping[str, str] | None = None,
+        checkout: Path = CHECKOUT,
+        management_stacks: bool = True,
+        schedules_at_once: bool = True,
     ) -> None:
-        """Prepare one that listens on `port` (0 is any free one), with `parameters` of the hub's template."""
+        """Prepare one that listens on `port` (0 is any free one), with `parameters` of the hub's template.
+
+        The member templates are deployed as plain stacks in the management account, which no StackSet reaches; not
+        so without `management_stacks`. Schedules begin with an invocation, as on AWS; without `schedules_at_once`,
+        with a pause.
+        """
         self.journal = Journal()
         self.functions: dict[str, Function] = {}
+        self.api_calls: list[fidelity.ApiCall] = []
+        ours = {"OrganizationId": ORGANISATION_ID, "TargetOrganizationalUnitIds": ROOT_ID}
         self._port = port
-        self._parameters = {"OrganizationId": ORGANISATION_ID, **(parameters or {})}
+        self._parameters = {**ours, "GovernedRegions": ",".join(REGIONS), **(parameters or {})}
         self._checkout = checkout
+        self._management_stacks = management_stacks
+        self._schedules_at_once = schedules_at_once
         self._cleanup = ExitStack()
-        self._stacks: list[Stack] = []
+        self._disabled: set[tuple[str, str]] = set()
+        self._by_arn: dict[str, Function] = {}
+        self._deployments: list[Future[None]] = []
+        self._ready = False
 
     def __enter__(self) -> Self:
         """Start an empty AWS, create the accounts, and deploy all stacks; PortTakenError, TemplateError."""
@@ -93,39 +109,79 @@ class LocalOrganisation:
         """Return what is in the dead-letter queues, without receiving it."""
         return [letter for q in self._queues(dead=True).items() for letter in queues.dead_letters(*q)]
 
+    def join(self, account_id: str, name: str, unit_id: str = ROOT_ID) -> None:
+        """Let a new account join the organisation; its member stacks follow in the background."""
+        organizations.add_account(MANAGEMENT_ACCOUNT_ID, account_id, name, unit_id)
+
+    def disable_region(self, account_id: str, region: str) -> None:
+        """Switch a Region off for an account: its calls there fail, and DescribeRegions says so."""
+        self._disabled.add((account_id, region))
+
+    def run_schedule(self, name: str, account_id: str = HUB_ACCOUNT_ID, region: str = HOME_REGION) -> None:
+        """Invoke the target of a schedule now, as if its time had come; KeyError if there is no such schedule."""
+        self._scheduler.invoke(name, account_id, region)
+
     def settled(self, timeout: float) -> bool:
-        """Wait until no event is underway, all queues are empty and no function runs; say if that came true."""
+        """Wait until nothing is underway: events, schedules, executions, deployments, messages, functions."""
         deadline = time.monotonic() + timeout
         while (remaining := deadline - time.monotonic()) > 0:
             before = [function.invocations for function in self.functions.values()]
             # Two looks without an invocation between: what ended during the first may have left an event.
-            empty = [
-                eventbridge.settle(remaining) and not any(map(queues.depth, self._queues(dead=False).values()))
-                for _ in range(2)
-            ]
-            if all(empty) and before == [function.invocations for function in self.functions.values()]:
+            quiet = [self._is_quiet(remaining) for _ in range(2)]
+            if all(quiet) and before == [function.invocations for function in self.functions.values()]:
                 return True
             time.sleep(0.02)
         return False
 
+    def _is_quiet(self, remaining: float) -> bool:
+        return (
+            all(deployment.done() for deployment in self._deployments)
+            and self._scheduler.idle()
+            and not stepfunctions.running()
+            and eventbridge.settle(remaining)
+            and not any(map(queues.depth, self._queues(dead=False).values()))
+            and not any(function.busy for function in self.functions.values())
+        )
+
+    # What StackSets ask and tell (see stack_sets.Organisation).
+
+    def accounts_below(self, unit_ids: Sequence[str]) -> list[str]:
+        """Return the active member accounts in organisational units and all that is below them."""
+        found = organizations.accounts_below(MANAGEMENT_ACCOUNT_ID, unit_ids)
+        return [account_id for account_id in found if account_id != MANAGEMENT_ACCOUNT_ID]
+
+    def is_enabled(self, account_id: str, region: str) -> bool:
+        """Return whether an account has enabled a Region."""
+        return (account_id, region) not in self._disabled
+
+    def tell(self, text: str, account_id: str, region: str) -> None:
+        """Note something that the organisation itself did."""
+        self.journal.record("event", text, account_id=account_id, region=region)
+
     def _queues(self, *, dead: bool) -> dict[str, str]:
-        hub = self._stacks[0]
-        alive = {source.queue_arn for source in hub.event_sources}
-        return {name: arn for name, arn in hub.queues.items() if (arn not in alive) == dead}
+        alive = {source.queue_arn for source in self._hub.event_sources}
+        return {name: arn for name, arn in self._hub.queues.items() if (arn not in alive) == dead}
 
     def _start(self, port: int) -> None:
         LocalOrganisation._running = True
         self._cleanup.callback(setattr, LocalOrganisation, "_running", False)  # noqa: FBT003 - it is setattr's
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request hides the journal
+        logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)  # what fails is in the journal
         self._cleanup.enter_context(patch.dict(os.environ, {**_MOTO_SETTINGS, "MOTO_PORT": str(port)}))
         moto_api_backend.reset()
         queues.install()
-        hooks = fidelity.Hooks(
-            on_delivery_failure=self._on_delivery_failure,
-            organisation_id=ORGANISATION_ID,
-            is_member=ACCOUNT_IDS.__contains__,
+        fidelity.install(
+            fidelity.Hooks(
+                on_api_call=self._on_api_call,
+                on_delivery_failure=self._on_delivery_failure,
+                on_membership=self._on_membership,
+                on_execution=self._on_execution,
+                organisation_id=ORGANISATION_ID,
+                is_member=lambda account_id: organizations.is_member(MANAGEMENT_ACCOUNT_ID, account_id),
+                is_enabled=self.is_enabled,
+                invoke=self._invoke,
+            )
         )
-        fidelity.install(hooks)
         # Events that are underway arrive here, and not in the next organisation.
         self._cleanup.callback(eventbridge.settle)
         folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-"))
@@ -133,27 +189,53 @@ class LocalOrganisation:
         server.start()
         self._cleanup.callback(server.stop)
         self.clients = self._cleanup.enter_context(closing(Clients(f"http://localhost:{port}")))
-        _create_accounts()
-        hub = deploy_hub(self.clients, self._checkout, self._parameters)
-        self._stacks = [hub, *deploy_members(self.clients, self._checkout, hub.outputs)]
-        self._run_functions(hub, Path(folder))
-        fidelity.install(replace(hooks, on_api_call=self._on_api_call))
-        self.journal.record("event", f"{len(self._stacks)} stacks are deployed")
+        deployer = self._cleanup.enter_context(closing(DeploymentClients(f"http://localhost:{port}")))
+        self._executor = self._cleanup.enter_context(ThreadPoolExecutor(1, "deployment"))
+        create_organisation()
+        self._hub = deploy_hub(deployer, self._checkout, self._parameters, organisation=self)
+        management = self._deploy_management(deployer) if self._management_stacks else 0
+        self._run_functions(self._hub, Path(folder))
+        self._ready = True
+        count = 1 + management + sum(map(len, self._hub.stack_sets))
+        self.journal.record("event", f"{count} stacks are deployed")
+        self._scheduler = Scheduler(self._on_schedule_failure, at_once=self._schedules_at_once)
+        self._cleanup.callback(self._scheduler.stop)
+
+    def _deploy_management(self, clients: Clients) -> int:
+        """Deploy the member templates as plain stacks; their parameters are the hub's outputs of the same names."""
+        governed = self._parameters["GovernedRegions"].split(",")
+        places = [("member-account", HOME_REGION), *(("member-region", region) for region in governed)]
+        for name, region in places:
+            template = load(self._checkout / "infra" / f"{name}.yaml")
+            values = {key: value for key, value in self._hub.outputs.items() if key in template.section("Parameters")}
+            stack = Stack(f"portcullis-{name}", MANAGEMENT_ACCOUNT_ID, region, template, clients)
+            deploy_member(stack, values)
+            self.tell(f"{stack.name} deployed in {MANAGEMENT_ACCOUNT_ID} {region}", MANAGEMENT_ACCOUNT_ID, region)
+        return len(places)
 
     def _run_functions(self, hub: Stack, folder: Path) -> None:
         endpoint_url = self.clients.endpoint_url
         functions = {s.name: Function(s, folder, self.journal, endpoint_url, _session_of_role) for s in hub.functions}
         self.functions = {function.spec.logical_id: function for function in functions.values()}
+        self._by_arn = {function.spec.arn: function for function in functions.values()}
         for source in hub.event_sources:
             poller = queues.Poller(source, functions[source.function_name].invoke, self.journal)
             self._cleanup.callback(poller.stop)
-        # Last, and so undone first: a poller waits for the invocations that this cuts short.
+        self._cleanup.callback(stepfunctions.stop_all)
+        # Last, and so undone first: pollers and executions wait for the invocations that this cuts short.
         for function in functions.values():
             self._cleanup.callback(function.stop)
 
+    def _invoke(self, arn: str, payload: Any) -> Answer | None:
+        function = self._by_arn.get(arn)
+        return function.invoke(payload) if function else None
+
     def _on_api_call(self, call: fidelity.ApiCall) -> None:
-        """Note what a person changed; calls of Portcullis's own roles are none."""
-        if f":assumed-role/{authorization.ENFORCED_PREFIX}" in call.principal_arn:
+        """Note what a person changed; calls of Portcullis's own roles, and of stacks, are none."""
+        if not self._ready or call.principal_arn.endswith(":user/deployment"):
+            return
+        self.api_calls.append(call)
+        if call.service == "sts" or f":assumed-role/{authorization.ENFORCED_PREFIX}" in call.principal_arn:
             return
         plain = " ".join(f"{name}={value}" for name, value in call.request.items() if isinstance(value, (str, int)))
         text = f"{call.service} {call.action} {textwrap.shorten(plain, 80, placeholder=' ...')}".rstrip()
@@ -161,53 +243,53 @@ class LocalOrganisation:
         data = {"service": call.service, "action": call.action, "error_code": call.error_code}
         self.journal.record("call", text + failed, account_id=call.account_id, region=call.region, data=data)
 
+    def _on_membership(self, account_id: str, change: str) -> None:
+        """Furnish an account that joined, and let the StackSets reach for one that joined or moved."""
+        if change == "joined":
+            furnish(account_id)
+        if not self._ready:
+            return
+        gone = "" if change in ("joined", "moved") else "; its stacks stay, other than on AWS"
+        self.journal.record("event", f"{account_id} {change}{gone}", account_id=account_id)
+        if not gone:
+            self._deployments.append(self._executor.submit(self._deploy_stack_sets))
+
+    def _deploy_stack_sets(self) -> None:
+        for stack_set in self._hub.stack_sets:
+            try:
+                stack_set.deploy()
+            except Exception as error:  # noqa: BLE001 - a thread that ends here would do so silently
+                self.journal.record("error", f"{stack_set.name} was not deployed: {error}")
+
+    def _on_execution(self, arn: str, status: str, cause: str) -> None:
+        *_, region, account_id, _, machine, name = arn.split(":")
+        text = f"{machine} {name} {status}" + (f": {textwrap.shorten(cause, 300)}" if cause else "")
+        data = {"execution_arn": arn, "status": status, "cause": cause}
+        self.journal.record("event", text, account_id=account_id, region=region, data=data)
+
+    def _on_schedule_failure(self, account_id: str, region: str, text: str) -> None:
+        self.journal.record("error", text, account_id=account_id, region=region)
+
     def _on_delivery_failure(self, failure: fidelity.DeliveryFailure) -> None:
         text = f"an event was not delivered to {failure.target_arn}: {failure.error_code}: {failure.message}"
         self.journal.record("error", text)
 
 
-def _create_accounts() -> None:
-    """Give every account the role that AWS gives it, and Security Hub in every governed Region."""
-    IAMBackend._init_aws_policies = _aws_policies
-    hub = {"AWS": f"arn:aws:iam::{HUB_ACCOUNT_ID}:root"}
-    statement = {"Effect": "Allow", "Principal": hub, "Action": "sts:AssumeRole"}
-    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    for account_id in ACCOUNT_IDS:
-        # Inside moto: nobody can sign a call for an account that has no role yet, and it saves a second.
-        iam_backends[account_id]["aws"].create_role(MEMBER_ROLE_NAME, trust, "/", None, None, [], "3600")
-        for region in REGIONS:
-            securityhub_backends[account_id][region].enable_security_hub()
-
-
-def _aws_policies(backend: Any) -> list[Any]:
-    """Load AWS's 1,500 policies once, and for its own partition only: moto builds every account in six."""
-    if backend.region_name == "aws" and not _loaded_policies:
-        _loaded_policies.extend(_load_aws_policies(backend))
-    return [copy.copy(policy) for policy in _loaded_policies] if backend.region_name == "aws" else []
-
-
-def deploy_hub(clients: Clients, checkout: Path, parameters: Mapping[str, str], *, name: str = "portcullis") -> Stack:
+def deploy_hub(
+    clients: Clients,
+    checkout: Path,
+    parameters: Mapping[str, str],
+    *,
+    name: str = "portcullis",
+    organisation: Organisation | None = None,
+) -> Stack:
     """Deploy template.yaml to the hub; AssumeRoleDeniedError if Lambda may not assume the role of a function."""
-    stack = Stack(name, HUB_ACCOUNT_ID, HOME_REGION, load(checkout / "template.yaml", parameters), clients)
+    template = load(checkout / "template.yaml", parameters)
+    stack = Stack(name, HUB_ACCOUNT_ID, HOME_REGION, template, clients, organisation)
     deploy(stack, parameters)
     for spec in stack.functions:
         _session_of_role(spec)
     return stack
-
-
-def deploy_members(clients: Clients, checkout: Path, hub_outputs: Mapping[str, str]) -> list[Stack]:
-    """Deploy the member templates; a parameter of theirs takes the hub stack's output of the same name."""
-    stacks = []
-    for name, regions in (("member-account", (HOME_REGION,)), ("member-region", REGIONS)):
-        template = load(checkout / "infra" / f"{name}.yaml")
-        values = {key: value for key, value in hub_outputs.items() if key in template.section("Parameters")}
-        for account_id, region in itertools.product(ACCOUNT_IDS, regions):
-            stack = Stack(f"portcullis-{name}", account_id, region, template, clients)
-            deploy(stack, values)
-            if stack.functions or stack.queues:
-                raise TemplateError(f"infra/{name}.yaml: only the hub's functions and queues are served here")
-            stacks.append(stack)
-    return stacks
 
 
 def _session_of_role(spec: FunctionSpec) -> dict[str, str]:

@@ -7,6 +7,8 @@ nothing on one machine. Anything else stops the deployment: a demo must not show
 from __future__ import annotations
 
 import json
+import re
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,28 +16,36 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from .functions import FunctionSpec
 from .queues import EventSource
-from .template import Created, Scope, Source, Template, TemplateError
+from .stack_sets import StackSet
+from .template import Created, Scope, Source, Template, TemplateError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .clients import Clients
+    from .stack_sets import Organisation
 
 _DEFAULT_CONCURRENCY = 4
-_IGNORED_ATTRIBUTES = {"Metadata", "DeletionPolicy", "UpdateReplacePolicy"}  # nothing is updated or deleted here
+# Nothing is updated or deleted here, and the order is the template's business.
+_IGNORED_ATTRIBUTES = {"Metadata", "DeletionPolicy", "UpdateReplacePolicy", "DependsOn"}
 
 Properties = dict[str, Any]
 
 
 @dataclass
 class Stack:
-    """One deployed template, and what must run for it. `queues` has ARNs by logical id, `layers` folders by ARN."""
+    """One deployed template, and what must run for it. `queues` has ARNs by logical id, `layers` folders by ARN.
+
+    StackSets can be created by a stack that knows its organisation.
+    """
 
     name: str
     account_id: str
     region: str
     template: Template
     clients: Clients
+    organisation: Organisation | None = None
+    stack_sets: list[StackSet] = field(default_factory=list)
     functions: list[FunctionSpec] = field(default_factory=list)
     event_sources: list[EventSource] = field(default_factory=list)
     queues: dict[str, str] = field(default_factory=dict)
@@ -186,6 +196,63 @@ def _alarm(stack: Stack, logical_id: str, properties: Properties) -> Created:
     return Created(name)
 
 
+def _state_machine(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    name = stack.take_name(properties, "StateMachineName", logical_id)
+    definition = stack.template.source(properties["DefinitionS3Location"]).path.read_text(encoding="utf-8")
+    for key, value in properties.get("DefinitionSubstitutions", {}).items():
+        definition = definition.replace(f"${{{key}}}", str(value))
+    if left := re.findall(r"\$\{[^}]*\}", definition):
+        raise TemplateError(f"the definition needs DefinitionSubstitutions for {', '.join(sorted(set(left)))}")
+    kind = properties.get("StateMachineType", "STANDARD")
+    machine = {"name": name, "definition": definition, "roleArn": properties["RoleArn"], "type": kind}
+    arn = stack.client("stepfunctions").create_state_machine(**machine)["stateMachineArn"]
+    return Created(arn, {"Arn": arn, "Name": name})
+
+
+def _schedule(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    name = stack.take_name(properties, "Name", logical_id)
+    arn = stack.client("scheduler").create_schedule(Name=name, **properties)["ScheduleArn"]
+    return Created(name, {"Arn": arn})
+
+
+def _stack_set(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    """Deploy a service-managed StackSet; the stack waits for it, as CloudFormation does."""
+    name, groups = stack.take_name(properties, "StackSetName", logical_id), properties["StackInstancesGroup"]
+    about = (properties["PermissionModel"], properties["CallAs"], properties["AutoDeployment"]["Enabled"])
+    shapes = [{**group, "DeploymentTargets": set(group["DeploymentTargets"])} for group in groups]
+    targets = {"OrganizationalUnitIds"}
+    if about != ("SERVICE_MANAGED", "DELEGATED_ADMIN", True) or any(
+        set(shape) != {"DeploymentTargets", "Regions"} or shape["DeploymentTargets"] != targets for shape in shapes
+    ):
+        raise TemplateError("only service-managed StackSets of a delegated administrator that deploy themselves to OUs")
+    if stack.organisation is None:
+        raise TemplateError("a StackSet can only be in the hub's template")
+    template = load(stack.template.file(properties["TemplateURL"]))
+    roles = [one for one in template.section("Resources").values() if one["Type"] == "AWS::IAM::Role"]
+    if (
+        any("RoleName" in role["Properties"] for role in roles)
+        and "CAPABILITY_NAMED_IAM" not in properties["Capabilities"]
+    ):
+        raise TemplateError(f"{template.path.name} names roles: it needs CAPABILITY_NAMED_IAM")
+    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in properties["Parameters"]}
+
+    def deploy_one(account_id: str, region: str) -> None:
+        deploy_member(Stack(name, account_id, region, template, stack.clients), parameters)
+
+    places = tuple((tuple(one["DeploymentTargets"]["OrganizationalUnitIds"]), tuple(one["Regions"])) for one in groups)
+    stack_set = StackSet(name, places, stack.organisation, deploy_one)
+    stack.stack_sets.append(stack_set)
+    stack_set.deploy()
+    return Created(f"{name}:{uuid.uuid4()}")
+
+
+def deploy_member(stack: Stack, parameters: Mapping[str, str]) -> None:
+    """Deploy a member template, which may hold nothing that would have to run here."""
+    deploy(stack, parameters)
+    if stack.functions or stack.queues:
+        raise TemplateError(f"infra/{stack.template.path.name}: only the hub's functions and queues are served here")
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
     """How a type is created, the names of the properties that are used, and of those that mean nothing here."""
@@ -197,6 +264,11 @@ class Handler:
 
 # Ignored: there is no X-Ray here, functions run on this machine's Python and processor, nobody reads tags.
 HANDLERS = {
+    "AWS::CloudFormation::StackSet": Handler(
+        _stack_set,
+        "AutoDeployment CallAs Capabilities Parameters PermissionModel StackInstancesGroup StackSetName TemplateURL",
+        "Description ManagedExecution OperationPreferences",
+    ),
     "AWS::CloudWatch::Alarm": Handler(
         _alarm,
         "AlarmActions AlarmDescription ComparisonOperator Dimensions EvaluationPeriods MetricName Namespace Period "
@@ -225,10 +297,18 @@ HANDLERS = {
         _layer_version, "Content LayerName", "CompatibleArchitectures CompatibleRuntimes Description"
     ),
     "AWS::Logs::LogGroup": Handler(_log_group, "LogGroupName RetentionInDays"),
+    "AWS::Scheduler::Schedule": Handler(
+        _schedule,
+        "ActionAfterCompletion Description EndDate FlexibleTimeWindow KmsKeyArn Name ScheduleExpression "
+        "ScheduleExpressionTimezone StartDate State Target",
+    ),
     "AWS::SQS::Queue": Handler(
         _queue,
         "ContentBasedDeduplication DeduplicationScope DelaySeconds FifoQueue FifoThroughputLimit "
         "MessageRetentionPeriod QueueName RedrivePolicy SqsManagedSseEnabled VisibilityTimeout",
     ),
     "AWS::SQS::QueuePolicy": Handler(_queue_policy, "PolicyDocument Queues"),
+    "AWS::StepFunctions::StateMachine": Handler(
+        _state_machine, "DefinitionS3Location DefinitionSubstitutions RoleArn StateMachineName StateMachineType", "Tags"
+    ),
 }

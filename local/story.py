@@ -11,13 +11,14 @@ from typing import Any
 
 _WIDTH = 80
 _INDENT = 13
+_SHOWN = 6
 
 
 def opening() -> None:
     """Say what is about to happen."""
     _print(_bold("Portcullis: an organisation on this machine"))
     _wrap(
-        "Five accounts, three Regions. The stacks are those of template.yaml and infra/, the functions run as they "
+        "Six accounts, three Regions. The stacks are those of template.yaml and infra/, the functions run as they "
         "are deployed, and AWS is emulated on a local port."
     )
 
@@ -37,16 +38,11 @@ def scene(record: dict[str, Any]) -> None:
         _row("people", f"{place}: {', '.join(actions)}")
     for target, count in Counter(_target(t) for t in record["targets"]).items():
         _row("events say", f"look at {target}" + (f" (asked {count} times)" if count > 1 else ""))
-    for text in _once(e["message"] for e in record["evaluations"] if e["status"] != "PASSED"):
-        _row("found", text)
-    for text in _once(f"it waits: {e['wait']}" for e in record["evaluations"] if e["wait"]):
-        _row("", text)
-    for action in record["actions"]:
-        _row("did", action["message"])
-    if not record["actions"]:
-        _row("did", "nothing")
-    for (control, resource_id), states in _states(record["findings"]).items():
-        _row("filed", f"{control} {resource_id}: {' -> '.join(states)}")
+    _rows("found", _once(e["message"] for e in record["evaluations"] if e["status"] != "PASSED"))
+    _rows("", _once(f"it waits: {e['wait']}" for e in record["evaluations"] if e["wait"]))
+    _rows("did", [action["message"] for action in record["actions"]] or ["nothing"])
+    states = _states(record["findings"]).items()
+    _rows("filed", [f"{control} {resource_id}: {' -> '.join(seen)}" for (control, resource_id), seen in states])
     _faults(record)
 
 
@@ -58,19 +54,25 @@ def _faults(record: dict[str, Any]) -> None:
         _row(_colour("31", "error"), error)
 
 
+def coverage(matrix: str) -> None:
+    """Print what `portcullis coverage` prints."""
+    _print("")
+    _print(_bold("portcullis coverage"))
+    _print(matrix)
+
+
 def ending(
     findings: list[dict[str, Any]], buried: list[dict[str, Any]], *, ok: bool, seconds: float, output: Path
 ) -> None:
     """Print the findings as a table, and the result."""
     _print("")
-    _print(_bold("Findings in Security Hub"))
-    _print(f"{'account':<13}{'Region':<16}{'control':<9}{'resource':<23}{'state':<10}")
+    _print(_bold("Findings in Security Hub (those on default VPCs left out: they are all alike)"))
+    _print(f"{'account':<13}{'Region':<15}{'control':<11}{'resource':<23}state")
     for finding in sorted(findings, key=lambda f: (f["account_id"], f["resource_id"], f["control"])):
         state = "ARCHIVED" if finding["record_state"] == "ARCHIVED" else finding["compliance"]
         shown = _colour({"PASSED": "32", "FAILED": "31"}.get(state, "2"), state)
-        _print(
-            f"{finding['account_id']:<13}{finding['region']:<16}{finding['control']:<9}{finding['resource_id']:<23}{shown}"
-        )
+        place = f"{finding['account_id']:<13}{finding['region']:<15}"
+        _print(f"{place}{finding['control']:<11}{finding['resource_id']:<23}{shown}")
     for finding in findings:
         if finding["compliance"] == "FAILED" and finding["record_state"] == "ACTIVE":
             _print("")
@@ -112,6 +114,14 @@ def _states(findings: list[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
 
 def _once(texts: Any) -> list[str]:
     return list(dict.fromkeys(texts))
+
+
+def _rows(label: str, texts: list[str]) -> None:
+    """Print what is alike; the rest of a long list is in the data."""
+    for text in texts[:_SHOWN]:
+        _row(label, text)
+    if len(texts) > _SHOWN:
+        _row("", f"... and {len(texts) - _SHOWN} more")
 
 
 def _row(label: str, text: str) -> None:

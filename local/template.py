@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     Create = Callable[[str, Mapping[str, Any], "Scope"], "Created"]
 
-# The property of each SAM type that names a folder of the checkout.
+# The property of each SAM type that names a folder or a file of the checkout.
 _FOLDERS = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
-# SAM's translator wants code to be in S3: this bucket stands for the checkout, and a key for id and folder.
+_FILES = {"AWS::Serverless::StateMachine": "DefinitionUri"}
+# SAM's translator wants these to be in S3: this bucket stands for the checkout, and a key for id and path.
 _CHECKOUT = "checkout"
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 _NO_VALUE = object()
@@ -36,7 +37,7 @@ class TemplateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The folder of a function or layer."""
+    """The folder of a function or layer, or the file of a definition."""
 
     logical_id: str
     path: Path
@@ -62,11 +63,19 @@ class Template:
         return self.body.get(name) or {}
 
     def source(self, location: Mapping[str, Any]) -> Source:
-        """Return the folder behind a Code or Content property."""
-        if location.get("S3Bucket") != _CHECKOUT:
-            raise TemplateError("code must come from a local folder; set CodeUri or ContentUri")
-        logical_id, _, folder = location["S3Key"].partition("/")
-        return Source(logical_id, (self.path.parent / folder).resolve())
+        """Return the folder or file behind a Code, Content or DefinitionS3Location property."""
+        bucket, key = (location.get(f"S3{name}", location.get(name)) for name in ("Bucket", "Key"))
+        if bucket != _CHECKOUT:
+            raise TemplateError("code must come from the checkout; set CodeUri, ContentUri or DefinitionUri")
+        logical_id, _, path = str(key).partition("/")
+        return Source(logical_id, self.file(path))
+
+    def file(self, path: str) -> Path:
+        """Return a file or folder that the template names by a path relative to its own."""
+        found = (self.path.parent / path).resolve()
+        if not found.exists():
+            raise TemplateError(f"there is no {path} next to {self.path.name}")
+        return found
 
 
 def load(path: Path, parameters: Mapping[str, str] | None = None) -> Template:
@@ -79,7 +88,7 @@ def load(path: Path, parameters: Mapping[str, str] | None = None) -> Template:
         raise TemplateError(f"{path.name}: a template needs a mapping named Resources")
     if "Transform" not in body:
         return Template(path, body)
-    _replace_folders(body, path)
+    _replace_paths(body, path)
     # All that the translator asks of its session is a Region, from which it derives the partition.
     translator = Translator({}, Parser(), boto_session=SimpleNamespace(region_name="us-east-1"))
     try:
@@ -91,13 +100,16 @@ def load(path: Path, parameters: Mapping[str, str] | None = None) -> Template:
         translator.metrics.publish()  # to nowhere; it complains at exit when nobody has called this
 
 
-def _replace_folders(body: Mapping[str, Any], path: Path) -> None:
+def _replace_paths(body: Mapping[str, Any], path: Path) -> None:
     for logical_id, resource in body["Resources"].items():
-        if key := _FOLDERS.get(resource["Type"]):
-            folder = str(resource["Properties"].get(key))
-            if not (path.parent / folder).is_dir():
-                raise TemplateError(f"{path.name}: {logical_id}.{key}: there is no folder {folder}")
-            resource["Properties"][key] = f"s3://{_CHECKOUT}/{logical_id}/{folder}"
+        if key := {**_FOLDERS, **_FILES}.get(resource["Type"]):
+            named = path.parent / str(resource["Properties"].get(key))
+            if not (named.is_dir() if key in _FOLDERS.values() else named.is_file()):
+                kind = "folder" if key in _FOLDERS.values() else "file"
+                raise TemplateError(
+                    f"{path.name}: {logical_id}.{key}: there is no {kind} {resource['Properties'].get(key)}"
+                )
+            resource["Properties"][key] = f"s3://{_CHECKOUT}/{logical_id}/{resource['Properties'][key]}"
 
 
 class Scope:
@@ -139,8 +151,8 @@ class Scope:
                 result = self._value(f"{name}.{attribute}", place)
             case "Fn::Sub", str(text):
                 result = _PLACEHOLDER.sub(lambda found: _text(self._value(found[1], place)), text)
-            case "Fn::Join", [str(delimiter), list(parts)]:
-                result = delimiter.join(_text(part) for part in self.resolve(parts, place))
+            case "Fn::Join", [str(delimiter), parts] if isinstance(items := self.resolve(parts, place), list):
+                result = delimiter.join(_text(item) for item in items)
             case "Fn::Equals", [left, right]:
                 result = _text(self.resolve(left, place)) == _text(self.resolve(right, place))
             case "Fn::Not", [operand]:
@@ -174,6 +186,9 @@ class Scope:
             if name not in resources:
                 raise TemplateError(f"{place}: {name} is neither a parameter nor a resource")
             self._created[name] = None
+            needed = resources[name].get("DependsOn", [])
+            for other in needed if isinstance(needed, list) else [needed]:
+                self._existing(other, f"{place}: {name} depends on it")
             self._created[name] = self._create(name, resources[name], self)
         created = self._created[name]
         if created is None:
@@ -181,17 +196,26 @@ class Scope:
         return created
 
 
-def _parameter_values(template: Template, overrides: Mapping[str, str]) -> dict[str, str]:
+def _parameter_values(template: Template, overrides: Mapping[str, str]) -> dict[str, str | list[str]]:
     name, declared = template.path.name, template.section("Parameters")
     if unknown := sorted(set(overrides) - set(declared)):
         raise TemplateError(f"{name}: there is no parameter {', '.join(unknown)}")
+    values: dict[str, str | list[str]] = {}
     for parameter, declaration in declared.items():
         if parameter not in overrides and "Default" not in declaration:
             raise TemplateError(f"{name}: parameter {parameter} has no default: give it a value")
-        if declaration["Type"] not in ("String", "Number"):
+        if declaration["Type"] not in ("String", "Number", "CommaDelimitedList"):
             raise TemplateError(f"{name}: {parameter}: type {declaration['Type']} is not known here")
-    return {name: str(overrides.get(name, declaration.get("Default"))) for name, declaration in declared.items()}
+        text = str(overrides.get(parameter, declaration.get("Default")))
+        items = [item.strip() for item in text.split(",")] if declaration["Type"] == "CommaDelimitedList" else [text]
+        # Of a list, each item must match.
+        if bad := [item for item in items if not re.fullmatch(declaration.get("AllowedPattern", "(?s).*"), item)]:
+            raise TemplateError(f"{name}: {parameter}: {', '.join(bad)} does not match its AllowedPattern")
+        values[parameter] = items if declaration["Type"] == "CommaDelimitedList" else text
+    return values
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        raise TemplateError(f"{value!r} is no text; join it")
     return str(value).lower() if isinstance(value, bool) else str(value)

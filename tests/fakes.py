@@ -1,21 +1,23 @@
 """A small world for the loop: a stateful fake of every port, with those of AWS's rules that matter.
 
-``World`` wires them together as the deployed functions are wired: events go through Intake to the work queue,
-and from there through Reconcile to the loop. People change networks with the methods of ``FakeRegion``. What
-goes wrong is planned beforehand with ``Calls``.
+``World`` wires them together as the deployed functions are wired: events go through Intake to the work queue, and
+from there through Reconcile to the loop; Sweep and Survey look at everything. People change networks with the
+methods of ``FakeRegion``. What goes wrong, or happens meanwhile, is planned beforehand with ``Calls``.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from portcullis import asff, work
 from portcullis.batch import Intake, Reconcile
-from portcullis.errors import Fault, TransientError, classify
+from portcullis.coverage import Answer, Coverage, Problem
+from portcullis.errors import Fault, NotAdmittedError, TransientError, classify
+from portcullis.findings import Place
 from portcullis.loop import Loop
 from portcullis.model import (
     CONTROL_TAG,
@@ -35,17 +37,21 @@ from portcullis.model import (
     Target,
     Vpc,
     VpcEndpoint,
+    Work,
 )
 from portcullis.policy import ControlPolicy, Mode, Policy
-from portcullis.ports import Ports, Rejection
+from portcullis.ports import Ports, Rejection, SurveyPorts
+from portcullis.survey import Survey, Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 ACCOUNT = "111122223333"
 OTHER_ACCOUNT = "444455556666"
 REGION = "eu-west-1"
 OTHER_REGION = "us-east-1"
+HUB = Place("aws", "999900001111", REGION)
+MANAGEMENT_ACCOUNT = "000011112222"
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 DELAY = 30
 DEFAULT_PROFILE = "portcullis-default"
@@ -57,6 +63,21 @@ _MAX_RECEIVE_COUNT = 8
 _LIVING = ("pending", "running", "stopping", "stopped")
 _RecordKey = tuple[Kind, str, str]
 _PlaceKey = tuple[str, str]
+
+
+def vpc(resource_id: str, account_id: str = ACCOUNT, region: str = REGION) -> Target:
+    """Return a target that names a VPC."""
+    return Target(account_id, region, Kind.VPC, resource_id)
+
+
+def instance(resource_id: str, account_id: str = ACCOUNT, region: str = REGION) -> Target:
+    """Return a target that names an instance."""
+    return Target(account_id, region, Kind.INSTANCE, resource_id)
+
+
+def whole(account_id: str = ACCOUNT, region: str = REGION) -> Target:
+    """Return a target that names an account and Region."""
+    return Target(account_id, region, Kind.ACCOUNT_REGION)
 
 
 class FakeClock:
@@ -106,6 +127,7 @@ class Calls:
         self.made: list[str] = []
         self._planned: defaultdict[str, deque[Trouble | None]] = defaultdict(deque)
         self._crash: tuple[int, Trouble] | None = None
+        self._meanwhile: dict[int, Callable[[], object]] = {}
 
     def plan(self, name: str, *troubles: Trouble | None) -> None:
         """Plan what happens to the next calls of one name; None for a call that goes well."""
@@ -115,10 +137,15 @@ class Calls:
         """Let the process die at the n-th port call from now (0 is the next one), before or after its effect."""
         self._crash = (len(self.made) + number, Trouble(CrashError(f"at call {number}"), after))
 
+    def meanwhile(self, number: int, do: Callable[[], object]) -> None:
+        """Let something else happen right before the n-th port call from now."""
+        self._meanwhile[len(self.made) + number] = do
+
     def stop_trouble(self) -> None:
         """Forget everything that was planned."""
         self._planned.clear()
         self._crash = None
+        self._meanwhile.clear()
 
     def counts(self) -> Counter[str]:
         """Return how often each call was made."""
@@ -127,6 +154,8 @@ class Calls:
     @contextmanager
     def making(self, name: str) -> Iterator[None]:
         """Count a call, and raise what is planned for it."""
+        if do := self._meanwhile.pop(len(self.made), None):
+            do()
         planned = self._planned[name]
         trouble = planned.popleft() if planned else None
         if self._crash and self._crash[0] == len(self.made):
@@ -323,6 +352,7 @@ class FakeRegion:
             "userIdentity": {"type": "AssumedRole", "sessionContext": {"sessionIssuer": issuer}},
             "eventSource": "ec2.amazonaws.com",
             "eventName": name,
+            "eventID": self.aws.new_id("event"),
             "requestParameters": {f"{name}Request": request} if new_dialect else request,
             "responseElements": {f"{name}Response": response} if new_dialect else response,
         }
@@ -347,6 +377,9 @@ class FakeAws:
         self.events: list[dict[str, Any]] = []
         self.scopes: list[Scope] = []
         self.caller = "developer"
+        self.performed: list[tuple[Work, Action]] = []
+        self.switched_off: set[_PlaceKey] = set()
+        self.shut: set[str] = set()
         self.profiles: dict[tuple[str, str], InstanceProfile] = {}
         self._regions: dict[_PlaceKey, FakeRegion] = {}
         self._ids: Counter[str] = Counter()
@@ -372,8 +405,9 @@ class FakeAws:
 
     def observe(self, scope: Scope, default_profile: str) -> Snapshot:
         """Read what the scope names. See ports.Observer."""
-        place = self.region(scope.account_id, scope.region)
         with self.calls.making("observe"):
+            self._admit(scope.account_id)
+            place = self.region(scope.account_id, scope.region)
             self.scopes.append(scope)
             vpcs = {key: place.seen(key) for key in place.vpcs if scope.everything or key in scope.vpc_ids}
             instances = {
@@ -385,17 +419,30 @@ class FakeAws:
             profile = self.profiles.get((scope.account_id, default_profile)) if bare else None
             return Snapshot(scope, vpcs, instances, place.gateway_services if vpcs else {}, profile)
 
-    def perform(self, account_id: str, region: str, action: Action, cause: str) -> Outcome:
+    def region_enabled(self, account_id: str, region: str) -> bool:
+        """Tell whether a Region is on. See ports.Observer."""
+        with self.calls.making("region_enabled"):
+            self._admit(account_id)
+            return (account_id, region) not in self.switched_off
+
+    def perform(self, work: Work, action: Action) -> Outcome:
         """Perform an action, and answer errors as the adapter does. See ports.Remediator."""
+        self.performed.append((work, action))
+        place = self.region(work.target.account_id, work.target.region)
         try:
             with self.calls.making("perform"), self._acting_as(REMEDIATOR_ROLE):
-                made = self.region(account_id, region).perform(action, cause)
+                made = place.perform(action, work.message_id)
         except AwsRefusedError as error:
             result = Result.FAILED if classify(error.code, error.message) is Fault.TERMINAL else Result.RETRY
             return Outcome(action, result, detail=f"AWS did not let Portcullis {action}: {error}.")
         except TransientError as error:
             return Outcome(action, Result.RETRY, detail=f"Portcullis could not {action}: {error}.")
         return Outcome(action, Result.APPLIED, made, f"Portcullis did it: {action}.")
+
+    def _admit(self, account_id: str) -> None:
+        """Let the observer in, but for accounts that are shut."""
+        if account_id in self.shut:
+            raise NotAdmittedError(f"the observer of {account_id} cannot be assumed")
 
     @contextmanager
     def _acting_as(self, role_name: str) -> Iterator[None]:
@@ -425,8 +472,15 @@ class FakeSecurityHub:
         """Forget what was planned."""
         self._refusals.clear()
 
+    def is_enabled(self, account_id: str, region: str) -> bool:
+        """Tell whether Security Hub is on. See ports.FindingSink."""
+        with self.calls.making("is_enabled"):
+            return (account_id, region) not in self.switched_off
+
     def import_findings(self, account_id: str, region: str, findings: Sequence[dict[str, Any]]) -> list[Rejection]:
-        """Import findings. See ports.FindingSink."""
+        """Import findings; none costs no call. See ports.FindingSink."""
+        if not findings:
+            return []
         with self.calls.making("import"):
             rejections = []
             for finding in findings:
@@ -482,7 +536,7 @@ class FakeSecurityHub:
 
 
 class FakeStore:
-    """The FindingStore port over a dictionary."""
+    """The FindingStore port over a dictionary: what was written since it was loaded is not written over."""
 
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
@@ -499,10 +553,85 @@ class FakeStore:
         with self.calls.making("open_records"):
             return [r for r in self.records[account_id, region].values() if r.record_state != "ARCHIVED"]
 
-    def save(self, account_id: str, region: str, records: Sequence[FindingRecord]) -> None:
-        """Write records. See ports.FindingStore."""
+    def save(
+        self, account_id: str, region: str, changes: Sequence[tuple[FindingRecord, FindingRecord | None]]
+    ) -> set[_RecordKey]:
+        """Write what nobody else has written; nothing to write costs no call. See ports.FindingStore."""
+        if not changes:
+            return set()
         with self.calls.making("save"):
-            self.records[account_id, region].update({record.key: record for record in records})
+            held = self.records[account_id, region]
+            for record, before in changes:
+                # The table's condition looks at two attributes: they must stand for the whole record.
+                assert (held.get(record.key) == before) is (_version(held.get(record.key)) == _version(before))
+            lost = {record.key for record, before in changes if held.get(record.key) != before}
+            held |= {record.key: record for record, _ in changes if record.key not in lost}
+            return lost
+
+
+def _version(record: FindingRecord | None) -> tuple[str, str | None] | None:
+    return (record.updated_at, record.status) if record else None
+
+
+class FakeCoverageStore:
+    """The CoverageStore port over a dictionary."""
+
+    def __init__(self, calls: Calls, clock: FakeClock) -> None:
+        self.calls = calls
+        self.clock = clock
+        self.known: dict[_PlaceKey, Coverage] = {}
+
+    def all(self) -> list[Coverage]:
+        """Return everything. See ports.CoverageStore."""
+        with self.calls.making("coverage"):
+            return list(self.known.values())
+
+    def heard(self, account_id: str, region: str) -> Coverage:
+        """Note a heartbeat. See ports.CoverageStore."""
+        with self.calls.making("heard"):
+            return self._update(account_id, region, heartbeat_at=self._now())
+
+    def answered(self, account_id: str, region: str, answer: Answer) -> None:
+        """Note how a look ended. See ports.CoverageStore."""
+        seen = {"swept_at": self._now()} if answer.problem in (None, Problem.REFUSED) else {}
+        with self.calls.making("answered"):
+            self._update(account_id, region, answer=answer, **seen)
+
+    def list_place(self, account_id: str, region: str, *, listed: bool) -> None:
+        """Note who must take part. See ports.CoverageStore."""
+        with self.calls.making("list_place"):
+            self._update(account_id, region, listed=listed)
+
+    def forget(self, account_id: str, region: str) -> None:
+        """Drop one. See ports.CoverageStore."""
+        with self.calls.making("forget"):
+            del self.known[account_id, region]
+
+    def _update(self, account_id: str, region: str, **values: Any) -> Coverage:
+        known = self.known.get((account_id, region)) or Coverage(account_id, region, self._now())
+        self.known[account_id, region] = replace(known, **values)
+        return self.known[account_id, region]
+
+    def _now(self) -> str:
+        return self.clock.now().isoformat(timespec="seconds")
+
+
+class FakeDirectory:
+    """The Directory port over a set of account ids."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self.accounts: set[str] = set()
+
+    def active_accounts(self) -> frozenset[str]:
+        """Return the accounts. See ports.Directory."""
+        with self.calls.making("active_accounts"):
+            return frozenset(self.accounts)
+
+    def management_account_id(self) -> str:
+        """Return the management account. See ports.Directory."""
+        with self.calls.making("management_account_id"):
+            return MANAGEMENT_ACCOUNT
 
 
 @dataclass
@@ -523,26 +652,29 @@ class FakeQueue:
         self.delay = delay
         self.waiting: list[_Queued] = []
         self.sent: list[Target] = []
+        self.triggers: list[str] = []
         self.postponed: list[int] = []
         self.given_up: list[str] = []
         self._ids: dict[tuple[str, str], datetime] = {}
         self._count = 0
 
-    def send(self, targets: Collection[Target]) -> None:
-        """Enqueue targets. See ports.WorkQueue."""
-        if not targets:
+    def send(self, triggers: Mapping[Target, str]) -> None:
+        """Enqueue targets; none costs no call. See ports.WorkQueue."""
+        if not triggers:
             return
         now = self.clock.now()
         with self.calls.making("send"):
-            for target in targets:
+            for target, trigger in triggers.items():
                 self.sent.append(target)
+                self.triggers.append(trigger)
                 identity = (target.key, work.deduplication_id(target, now, self.delay))
                 if identity in self._ids and now - self._ids[identity] < _DEDUPLICATION:
                     continue
                 self._ids[identity] = now
                 self._count += 1
                 visible_at = now + timedelta(seconds=self.delay)
-                self.waiting.append(_Queued(f"m-{self._count}", work.encode(target), target.key, visible_at))
+                body = work.encode(target, trigger)
+                self.waiting.append(_Queued(f"m-{self._count}", body, target.key, visible_at))
 
     def postpone(self, receipt_handle: str, seconds: int) -> None:
         """Keep a message invisible. See ports.WorkQueue."""
@@ -640,7 +772,7 @@ def policy_of(**modes: Mode) -> Policy:
 
 
 class World:
-    """All fakes, wired as the two functions are."""
+    """All fakes, wired as the four functions are."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.calls = Calls()
@@ -650,20 +782,47 @@ class World:
         self.store = FakeStore(self.calls)
         self.queue = FakeQueue(self.calls, self.clock)
         self.dead_letters = FakeDeadLetters(self.calls)
+        self.coverage = FakeCoverageStore(self.calls, self.clock)
+        self.directory = FakeDirectory(self.calls)
         self.journal = FakeJournal()
         self.ports = Ports(self.aws, self.aws, self.hub, self.store, self.queue, self.journal, self.clock)
-        self.intake = Intake(self.queue, self.dead_letters, self.journal, (REMEDIATOR_ROLE,))
+        self.intake = Intake(self.queue, self.dead_letters, self.coverage, self.journal, (REMEDIATOR_ROLE,))
+        self._sweeps = 0
         self.set_policy(policy or policy_of())
 
     def set_policy(self, policy: Policy) -> None:
         """Deploy another policy."""
         self.loop = Loop(self.ports, policy)
         self.reconcile = Reconcile(self.loop, self.queue, self.dead_letters, self.journal)
+        self.sweeper = Sweep(self.loop, self.aws, self.hub, self.coverage, self.journal)
 
-    def sweep(self, *places: _PlaceKey) -> None:
-        """Enqueue one account-region target per place, as the schedule does."""
-        chosen = places or ((ACCOUNT, REGION),)
-        self.queue.send([Target(account_id, region, Kind.ACCOUNT_REGION) for account_id, region in chosen])
+    def survey(self, *regions: str, more_accounts: Collection[str] = ()) -> Survey:
+        """Return the survey of some Regions (one by default)."""
+        ports = SurveyPorts(self.directory, self.coverage, self.hub, self.store, self.journal, self.clock)
+        return Survey(ports, hub=HUB, regions=regions or (REGION,), more_accounts=more_accounts)
+
+    def sweep(self, *places: _PlaceKey) -> list[Answer]:
+        """Look at everything in each of some places (one by default), as the state machine does."""
+        self._sweeps += 1
+        return [self.sweeper.look(*place, f"s-{self._sweeps}") for place in places or ((ACCOUNT, REGION),)]
+
+    def sweep_organisation(self, survey: Survey | None = None) -> dict[str, int]:
+        """Run the state machine: list, look, report. Returns how many account-Regions are in which state."""
+        survey = survey or self.survey()
+        self._sweeps += 1
+        after: str | None = None
+        while after != "":
+            page = survey.list(after or "")
+            after = page["after"]
+            for item in page["items"]:
+                with suppress(TransientError):
+                    self.sweeper.look(item["account_id"], item["region"], f"s-{self._sweeps}")
+        states: dict[str, int] = survey.report(f"s-{self._sweeps}")["states"]
+        return states
+
+    def enqueue(self, *targets: Target) -> None:
+        """Put targets on the work queue."""
+        self.queue.send(dict.fromkeys(targets, "test"))
 
     def process(self, seconds: float) -> None:
         """Let so many seconds pass; whatever becomes visible meanwhile is handled."""

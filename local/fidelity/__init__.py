@@ -8,15 +8,29 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from . import authorization, calls, cloudtrail, ec2_endpoints, ec2_instances, eventbridge, hooks, securityhub
+from . import (
+    authorization,
+    calls,
+    cloudtrail,
+    ec2_endpoints,
+    ec2_instances,
+    eventbridge,
+    hooks,
+    organizations,
+    regions,
+    scheduler,
+    securityhub,
+    stepfunctions,
+)
 from .hooks import ApiCall, DeliveryFailure, Hooks
 
 __all__ = ["ApiCall", "DeliveryFailure", "Hooks", "install"]
 
+_MODULES = (eventbridge, ec2_endpoints, ec2_instances, organizations, regions, scheduler, securityhub, stepfunctions)
 _lock = threading.Lock()
 _patches = [
     partial(calls.install, authorization.check, cloudtrail.publish),
-    *(module.install for module in (eventbridge, ec2_endpoints, ec2_instances, securityhub)),
+    *(module.install for module in _MODULES),
 ]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -20,15 +20,20 @@ from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from . import calls, hooks
+from . import calls, hooks, regions
 
 Statement = Mapping[str, Any]
 Decision = Literal["allowed", "denied", "not allowed"]
 
 ENFORCED_PREFIX = "portcullis"
 _AWS_KEYS = r"aws:(PrincipalOrgID|PrincipalArn|SourceArn|SourceAccount|(Request|Resource)Tag/.+)"
-_KEYS = re.compile(rf"{_AWS_KEYS}|ec2:CreateAction|iam:PassedToService", re.IGNORECASE)
+_KEYS = re.compile(rf"{_AWS_KEYS}|ec2:CreateAction|iam:PassedToService|sts:RoleSessionName", re.IGNORECASE)
 _SAY_ACCESS_DENIED = ("cloudformation", "cloudwatch", "iam", "sns", "sqs", "sts")
+# Where an action is not called as the operation is, or its prefix as boto3 calls the service.
+_ACTIONS = {("lambda", "Invoke"): "InvokeFunction"}
+_PREFIXES = {"stepfunctions": "states"}
+_TRANSACTED = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
+_TRANSACTED |= {"ConditionCheck": "ConditionCheckItem", "Get": "GetItem"}
 _EC2_KINDS = {"vpce": "vpc-endpoint", "vpc": "vpc", "rtb": "route-table", "subnet": "subnet", "i": "instance"}
 
 
@@ -132,8 +137,10 @@ def decide_for_role(role: Any, request: Request) -> Decision:
     return decide([statement for document in documents for statement in _statements(document)], request)
 
 
-def role_trusting(role_arn: str, service: str) -> Any:
+def role_trusting(role_arn: str, service: str, account_id: str | None = None) -> Any:
     """Return moto's role with an ARN, for an AWS service such as `lambda.amazonaws.com` that assumes it.
+
+    `account_id` is for services that say on whose behalf they come, as aws:SourceAccount.
 
     Raises:
         AssumeRoleDeniedError: there is none, or its trust policy does not let the service assume it.
@@ -141,7 +148,8 @@ def role_trusting(role_arn: str, service: str) -> Any:
     role = _role_by_arn(role_arn)
     if role is None:
         raise AssumeRoleDeniedError(f"there is no role {role_arn}")
-    if not allows(role.assume_role_policy_document, Request("sts:AssumeRole"), [service]):
+    context = {"aws:sourceaccount": account_id} if account_id else {}
+    if not allows(role.assume_role_policy_document, Request("sts:AssumeRole", None, context), [service]):
         raise AssumeRoleDeniedError(f"{role_arn} does not trust {service}")
     return role
 
@@ -158,9 +166,17 @@ def _permissions(call: calls.Call) -> list[Request]:
     """Return everything that must be allowed for a call to pass; dependent permissions come last."""
     if call.service == "ec2" and call.mutating:
         needed = _ec2(call)
+    elif call.service == "dynamodb" and call.action.startswith("Transact"):
+        # A transaction needs what its parts need.
+        parts = [part for item in call.request["TransactItems"] for part in item.items()]
+        place = f"arn:aws:dynamodb:{call.region}:{call.account_id}:table"
+        needed = [Request(f"dynamodb:{_TRANSACTED[kind]}", f"{place}/{part['TableName']}") for kind, part in parts]
     else:
         action = call.action.removesuffix("Batch") if call.service == "sqs" else call.action
-        needed = [Request(f"{call.service}:{action}", resource) for resource in _resources(call)]
+        action = _ACTIONS.get((call.service, action), action)
+        prefix = _PREFIXES.get(call.service, call.service)
+        needed = [Request(f"{prefix}:{action}", resource) for resource in _resources(call)]
+        needed += _session_tags(call)
     about_caller = _about_caller(call)
     return [Request(one.action, one.resource, {**about_caller, **one.context}) for one in needed]
 
@@ -171,19 +187,41 @@ def _about_caller(call: calls.Call) -> dict[str, str]:
     return {"aws:principalarn": arn, **hooks.installed.context_of(call.account_id)}
 
 
-def _resources(call: calls.Call) -> list[str | None]:
+def _session_tags(call: calls.Call) -> list[Request]:
+    """Return sts:TagSession for a call that passes session tags."""
+    tags = call.request.get("Tags") if call.service == "sts" else None
+    return [Request("sts:TagSession", call.request["RoleArn"], _requested(tags))] if tags else []
+
+
+def _resources(call: calls.Call) -> Sequence[str | None]:
     """Return the ARNs of the resources that a call names, but for EC2's; None for one that is not evident."""
-    request, account_id = call.request, call.account_id
-    if call.service == "sts" and "RoleArn" in request:
-        return [request["RoleArn"]]
-    if call.service == "iam" and "InstanceProfileName" in request:
-        return [f"arn:aws:iam::{account_id}:instance-profile/{request['InstanceProfileName']}"]
-    if call.service == "sqs" and "QueueUrl" in request:
-        return [f"arn:aws:sqs:{call.region}:{':'.join(request['QueueUrl'].split('/')[-2:])}"]
-    if call.service == "dynamodb":
-        tables = request.get("RequestItems") or [request[key] for key in ("TableName",) if key in request]
-        return [f"arn:aws:dynamodb:{call.region}:{account_id}:table/{table}" for table in tables] or [None]
-    return [None]
+    request, account_id, region = call.request, call.account_id, call.region
+    named: Iterable[str] = ()
+    match call.service:
+        case "sts":
+            named = [request[key] for key in ("RoleArn",) if key in request]
+        case "iam":
+            names = [request[key] for key in ("InstanceProfileName",) if key in request]
+            named = [f"arn:aws:iam::{account_id}:instance-profile/{name}" for name in names]
+        case "sqs":
+            urls = [request[key] for key in ("QueueUrl",) if key in request]
+            named = [f"arn:aws:sqs:{region}:{':'.join(url.split('/')[-2:])}" for url in urls]
+        case "dynamodb":
+            tables = request.get("RequestItems") or [request[key] for key in ("TableName",) if key in request]
+            named = [f"arn:aws:dynamodb:{region}:{account_id}:table/{table}" for table in tables]
+        case "securityhub" if call.action == "BatchImportFindings":
+            named = sorted({finding["ProductArn"] for finding in request["Findings"]})
+        case "securityhub":
+            named = [f"arn:aws:securityhub:{region}:{account_id}:hub/default"]
+        case "events" if call.action == "PutEvents":
+            buses = {entry.get("EventBusName", "default").rsplit("/", 1)[-1] for entry in request["Entries"]}
+            named = [f"arn:aws:events:{region}:{account_id}:event-bus/{bus}" for bus in sorted(buses)]
+        case "lambda":
+            names = [request[key].rsplit(":", 1)[-1] for key in ("FunctionName",) if key in request]
+            named = [f"arn:aws:lambda:{region}:{account_id}:function:{name}" for name in names]
+        case "stepfunctions":
+            named = [request[key] for key in ("stateMachineArn", "executionArn", "mapRunArn") if key in request]
+    return list(named) or [None]
 
 
 def _ec2(call: calls.Call) -> list[Request]:
@@ -242,16 +280,19 @@ def _check_identity(call: calls.Call) -> None:
 
 
 def _check_trust(call: calls.Call) -> None:
-    """Refuse AssumeRole when the role is missing or its trust policy does not name the caller."""
-    request = Request("sts:AssumeRole", str(call.request.get("RoleArn")), _about_caller(call))
-    role = _role_by_arn(str(request.resource))
+    """Refuse AssumeRole when the role is missing, or its trust policy does not let the caller do all that it asks."""
+    role = _role_by_arn(str(call.request.get("RoleArn")))
     callers = names_of(call.account_id, call.principal.arn, call.principal.role_arn)
-    if role is None or not allows(role.assume_role_policy_document, request, callers):
-        raise _refusal(call, request, "")
+    about = {**_about_caller(call), "sts:rolesessionname": call.request["RoleSessionName"]}
+    for one in [Request("sts:AssumeRole", str(call.request.get("RoleArn"))), *_session_tags(call)]:
+        request = Request(one.action, one.resource, {**about, **_requested(call.request.get("Tags", ()))})
+        if role is None or not allows(role.assume_role_policy_document, request, callers):
+            raise _refusal(call, request, "")
 
 
 def check(call: calls.Call) -> None:
     """Refuse a call that AWS would not authorise."""
+    regions.check(call)
     try:
         if call.principal.role_name.startswith(ENFORCED_PREFIX):
             _check_identity(call)

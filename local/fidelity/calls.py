@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import create_parser
+from moto import backends
 from moto.core.errors import COMMON_ERROR_CODES
 from moto.core.exceptions import ServiceException
 from moto.core.parse import PROTOCOL_PARSERS
@@ -25,6 +26,9 @@ from . import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+DEPLOYMENT_KEY = "AKIALOCALDEPLOYMENT0"
+"""The access key by which stacks are deployed: whose calls are those of a user `deployment`, not of people."""
 
 READ_ONLY_VERBS = ("Describe", "Get", "BatchGet", "List", "Search", "Simulate", "Lookup")
 
@@ -73,7 +77,8 @@ class Call:
             for session in reversed(sts_backends[account_id]["aws"].assumed_roles):
                 if session.access_key_id == key_id:
                     return Principal(session.arn, key_id, session.session_name, session.role_arn)
-        name = key.user_name if key is not None and key.user_name else "local"
+        unnamed = "deployment" if key_id == DEPLOYMENT_KEY else "local"
+        name = key.user_name if key is not None and key.user_name else unnamed
         return Principal(f"arn:aws:iam::{account_id}:user/{name}", key_id, name)
 
     @functools.cached_property
@@ -113,7 +118,7 @@ class Outcome:
 
 def _report(call: Call, outcome: Outcome) -> None:
     """Tell the hook about a call, if it is one that the hook is promised."""
-    if call.service in ("ec2", "iam", "securityhub"):
+    if call.service in ("ec2", "iam", "securityhub", "sts"):
         about = (call.account_id, call.region, call.service, call.action)
         code, answer = (outcome.error_code, {}) if outcome.error_code else (None, outcome.response)
         hooks.installed.on_api_call(hooks.ApiCall(*about, code, call.principal.arn, call.request, answer))
@@ -127,8 +132,12 @@ def install(gate: Callable[[Call], None], observe: Callable[[Call, Outcome], Non
         observe: sees every mutating call after it is served, in the thread that serves it.
     """
     original = BaseResponse.call_action
+    # For every request moto lists its own folders, which takes longer than most answers.
+    modules = tuple(backends.list_of_moto_modules())
+    backends.list_of_moto_modules = lambda: modules
     # moto warns of codes that are not in the model of the service.
     COMMON_ERROR_CODES.extend(("AccessDenied", "AccessDeniedException", "InvalidAction", "UnsupportedPolicy"))
+    COMMON_ERROR_CODES.extend(("InvalidClientTokenId", "UnrecognizedClientException"))
 
     def serve(call: Call) -> Any:
         try:

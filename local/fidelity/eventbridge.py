@@ -165,9 +165,17 @@ def _empty_outbox() -> None:
 threading.Thread(target=_empty_outbox, name="event-delivery", daemon=True).start()
 
 
-def publish(account_id: str, region: str, make_event: Callable[[], Mapping[str, Any]]) -> None:
-    """Make an AWS service's event and deliver it to a default bus, in order; the caller waits for neither."""
-    _outbox.put(lambda: deliver(account_id, region, "default", make_event()))
+def publish(
+    account_id: str, region: str, make_event: Callable[[], Mapping[str, Any]], *, bus_name: str = "default"
+) -> None:
+    """Make an AWS service's event and deliver it to a bus, in order; the caller waits for neither."""
+    _outbox.put(lambda: deliver(account_id, region, bus_name, make_event()))
+
+
+def exists(bus_arn: str) -> bool:
+    """Return whether there is a bus with an ARN."""
+    arn = parse_arn(bus_arn)
+    return arn.resource_id in events_backends[arn.account][arn.region].event_buses
 
 
 def settle(timeout: float = 5.0) -> bool:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from local.functions import Answer
+
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One mutating EC2, Security Hub or IAM call, with botocore's names; `response` is empty after a failure."""
+    """One mutating EC2, Security Hub, IAM or STS call, with botocore's names; `response` is empty after a failure."""
 
     account_id: str
     region: str
@@ -37,12 +39,19 @@ class DeliveryFailure:
     dead_lettered: bool
 
 
+def _no_function(arn: str, _: Any) -> Answer | None:
+    """Know no function."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """The callbacks and facts that `install` hands to the patches.
 
     The callbacks run on the thread that met the fact, so they must be quick and must not call AWS.
     `organisation_id` is what `aws:PrincipalOrgID` is compared with, for the accounts that `is_member` names.
+    `invoke` runs the function with an ARN, for as long as that takes; None if there is none. `on_membership` is told
+    of an account that joined, moved, was closed or was removed; `on_execution` of a state machine's execution, by its
+    ARN, that started or ended, with its status and cause.
     """
 
     on_api_call: Callable[[ApiCall], None] = lambda _: None
@@ -50,6 +59,10 @@ class Hooks:
     clock: Callable[[], float] = time.time
     organisation_id: str | None = None
     is_member: Callable[[str], bool] = lambda _: True
+    is_enabled: Callable[[str, str], bool] = lambda _account_id, _region: True
+    on_membership: Callable[[str, str], None] = lambda _account_id, _change: None
+    on_execution: Callable[[str, str, str], None] = lambda _arn, _status, _cause: None
+    invoke: Callable[[str, Any], Answer | None] = _no_function
 
     def context_of(self, account_id: str) -> dict[str, str]:
         """Return `aws:PrincipalOrgID` as AWS would have it for calls of an account."""

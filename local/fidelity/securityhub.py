@@ -121,6 +121,19 @@ def _get_findings(backend: Any, filters: Any = None, **_: Any) -> list[Any]:
     return [one.data for one in backend.findings if all(_passes(one.data, *filter_) for filter_ in wanted.items())]
 
 
+def _wrap_describe_hub() -> None:
+    """Name the account in the refusal, as AWS does."""
+    original = SecurityHubBackend.describe_hub
+
+    def describe_hub(backend: Any, hub_arn: str | None = None) -> Any:
+        if not backend.enabled:
+            message = f"Account {backend.account_id} is not subscribed to AWS Security Hub"
+            raise SecurityHubClientError("InvalidAccessException", message)
+        return original(backend, hub_arn)
+
+    SecurityHubBackend.describe_hub = describe_hub
+
+
 def _update_findings(http: Any) -> str:
     """Serve BatchUpdateFindings; `UpdatedAt` of a finding stays as it is."""
     request = json.loads(http.body)
@@ -145,6 +158,7 @@ def _update_findings(http: Any) -> str:
 
 def install() -> None:
     """Patch moto's Security Hub (once: the caller sees to that, before the server's first request)."""
+    _wrap_describe_hub()
     SecurityHubBackend.batch_import_findings = _import_findings
     _get_findings.__name__ = "get_findings"  # as the pagination model has it
     paged: Any = paginate(SecurityHubBackend.PAGINATION_MODEL)

@@ -10,8 +10,9 @@ import pytest
 from botocore.httpsession import URLLib3Session
 from moto import mock_aws
 from portcullis.adapters.accounts import Accounts, Role
+from portcullis.adapters.calls import CONFIG
 
-from tests.adapters.doubles import REGION, Script
+from tests.adapters.doubles import REGION, TABLE, Script, SetClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,10 +82,41 @@ def accounts(aws: None, session: boto3.Session) -> Accounts:  # noqa: ARG001 - i
 
 
 @pytest.fixture
-def member(accounts: Accounts) -> Callable[..., Any]:
+def member(aws: None, session: boto3.Session) -> Callable[..., Any]:  # noqa: ARG001 - it has to run inside moto
     """Make clients of people in member accounts: ``member("ec2", account_id, region)``."""
 
     def make(service: str, account_id: str, region: str = REGION) -> Any:
-        return accounts.client(service, account_id, region, Role.REMEDIATOR)
+        arn = f"arn:aws:iam::{account_id}:role/people"
+        given = session.client("sts").assume_role(RoleArn=arn, RoleSessionName="people")["Credentials"]
+        keys = {"aws_access_key_id": given["AccessKeyId"], "aws_secret_access_key": given["SecretAccessKey"]}
+        client: Any = session.client(service, region_name=region, **keys, aws_session_token=given["SessionToken"])  # type: ignore[call-overload]
+        return client
 
     return make
+
+
+@pytest.fixture
+def table(aws: None, session: boto3.Session) -> Any:  # noqa: ARG001 - it has to run inside moto
+    """Make the hub's table in moto; returns its client, which notes the operations that it called in ``calls``."""
+    client: Any = session.client("dynamodb", config=CONFIG)
+    client.create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+    client.calls = []
+    client.meta.events.register("before-parameter-build", lambda model, **_: client.calls.append(model.name))
+    return client
+
+
+@pytest.fixture
+def dynamodb(script: Callable[[str], Script]) -> Script:
+    """Return a scripted DynamoDB."""
+    return script("dynamodb")
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """Return a clock that stands."""
+    return SetClock()

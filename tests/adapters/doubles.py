@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.awsrequest import AWSResponse
@@ -9,6 +10,7 @@ from botocore.compat import HTTPHeaders
 from botocore.stub import Stubber
 from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import CONFIG
+from portcullis.model import Kind, Target, Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +21,25 @@ ACCOUNT = "111122223333"
 OTHER_ACCOUNT = "222233334444"
 REGION = "eu-central-1"
 OTHER_REGION = "us-east-1"
+HOME_REGION = "eu-west-1"
+TABLE = "portcullis"
+
+
+def work(message_id: str = "message-1", *, resource_id: str = "vpc-1", trigger: str = "", **place: str) -> Work:
+    """Return a message about a VPC: in ``account_id`` and ``region``, or in ACCOUNT and REGION."""
+    target = Target(place.get("account_id", ACCOUNT), place.get("region", REGION), Kind.VPC, resource_id)
+    return Work(target, message_id, trigger)
+
+
+class SetClock:
+    """A clock that stands until it is set forward."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.time
 
 
 class PreparedAccounts(Accounts):
@@ -27,9 +48,18 @@ class PreparedAccounts(Accounts):
     def __init__(self, **clients: Any) -> None:
         self.clients = clients
         self.asked: list[tuple[str, str, str, Role]] = []
+        self.works: list[Work] = []
 
-    def client(self, service: str, account_id: str, region: str, role: Role) -> Any:
+    def observer(self, service: str, account_id: str, region: str, *, at: str | None = None) -> Any:
         """Return the client that was prepared for a service. An exception in its place is raised."""
+        return self._give(service, account_id, at or region, Role.OBSERVER)
+
+    def remediator(self, service: str, work: Work) -> Any:
+        """Do the same for a change; remembers the message as well."""
+        self.works.append(work)
+        return self._give(service, work.target.account_id, work.target.region, Role.REMEDIATOR)
+
+    def _give(self, service: str, account_id: str, region: str, role: Role) -> Any:
         self.asked.append((service, account_id, region, role))
         prepared = self.clients[service]
         if isinstance(prepared, Exception):
@@ -59,9 +89,11 @@ class Script:
         """Expect a call next, with exactly this request if one is given, and answer it."""
         self._stubber.add_response(operation, dict(answer), None if request is None else dict(request))
 
-    def refuse(self, operation: str, code: str, message: str = "refused by the script", status: int = 400) -> None:
+    def refuse(
+        self, operation: str, code: str, message: str = "refused by the script", status: int = 400, **modelled: Any
+    ) -> None:
         """Expect a call next, and refuse it. A stubbed error is final: botocore does not try again."""
-        self._stubber.add_client_error(operation, code, message, http_status_code=status)
+        self._stubber.add_client_error(operation, code, message, http_status_code=status, modeled_fields=modelled)
 
     @property
     def calls(self) -> list[str]:

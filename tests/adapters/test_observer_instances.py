@@ -11,7 +11,7 @@ from portcullis.adapters.observer import Ec2Observer
 from portcullis.errors import ObservationError, TransientError
 from portcullis.model import Instance, InstanceProfile, Scope
 
-from tests.adapters.doubles import ACCOUNT, REGION, PreparedAccounts
+from tests.adapters.doubles import ACCOUNT, HOME_REGION, REGION, PreparedAccounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ class Place:
         self.ec2 = ec2
         self.iam = iam
         self.accounts = PreparedAccounts(ec2=ec2.client, iam=iam.client)
-        self.observer = Ec2Observer(self.accounts)
+        self.observer = Ec2Observer(self.accounts, HOME_REGION)
 
     def holds(self, instances: Sequence[dict[str, Any]], associations: Sequence[dict[str, Any]] = ()) -> None:
         """Expect one look at instances and associations, one page each."""
@@ -145,7 +145,7 @@ def test_instances_are_seen_with_and_without_profiles(accounts: Accounts, people
     having = people.launch(IamInstanceProfile={"Arn": web})
     lacking = people.launch(TagSpecifications=tags)
 
-    seen = Ec2Observer(accounts).observe(some(having, lacking), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION).observe(some(having, lacking), PROFILE)
 
     assert seen.instances[having].profile == InstanceProfile("web", web, ("web-role",))
     assert seen.instances[lacking].profile is None
@@ -161,7 +161,7 @@ def test_an_instance_that_is_terminated_or_unknown_is_gone(accounts: Accounts, p
     kept, ended = people.launch(), people.launch()
     people.ec2.terminate_instances(InstanceIds=[ended])
 
-    seen = Ec2Observer(accounts).observe(some(kept, ended, "i-0123456789abcdef0"), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION).observe(some(kept, ended, "i-0123456789abcdef0"), PROFILE)
 
     assert set(seen.instances) == {kept}
 
@@ -175,7 +175,7 @@ def test_a_replaced_profile_is_seen_at_once(accounts: Accounts, people: Member) 
         AssociationId=held[0]["AssociationId"], IamInstanceProfile={"Arn": new}
     )
 
-    seen = Ec2Observer(accounts).observe(some(instance_id), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION).observe(some(instance_id), PROFILE)
 
     assert seen.instances[instance_id].profile == InstanceProfile("new", new, ("new-role",))
 
@@ -184,7 +184,7 @@ def test_a_sweep_sees_every_instance(accounts: Accounts, people: Member) -> None
     """All that live, in all VPCs, beside the VPCs themselves."""
     launched = {people.launch() for _ in range(3)}
 
-    seen = Ec2Observer(accounts).observe(Scope(ACCOUNT, REGION, everything=True), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION).observe(Scope(ACCOUNT, REGION, everything=True), PROFILE)
 
     assert set(seen.instances) == launched
     assert seen.vpcs

@@ -9,10 +9,19 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from portcullis.adapters.accounts import Role
 from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.observer import Ec2Observer
-from portcullis.errors import ObservationError, TransientError
+from portcullis.errors import NotAdmittedError, ObservationError, TransientError
 from portcullis.model import CONTROL_TAG, OWNERSHIP_TAG, RouteTable, Scope, Vpc, VpcEndpoint
 
-from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, PreparedAccounts, Wire, ec2_error
+from tests.adapters.doubles import (
+    ACCOUNT,
+    HOME_REGION,
+    OTHER_ACCOUNT,
+    OTHER_REGION,
+    REGION,
+    PreparedAccounts,
+    Wire,
+    ec2_error,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +68,7 @@ class Region:
 
     def __init__(self, ec2: Script) -> None:
         self.ec2 = ec2
-        self.observer = Ec2Observer(PreparedAccounts(ec2=ec2.client))
+        self.observer = Ec2Observer(PreparedAccounts(ec2=ec2.client), HOME_REGION)
 
     def holds(
         self,
@@ -110,7 +119,7 @@ def test_a_vpc_is_seen_with_its_tables_and_endpoints(accounts: Accounts, member:
         ],
     )["VpcEndpoint"]["VpcEndpointId"]
 
-    seen = Ec2Observer(accounts).observe(one(vpc_id), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION).observe(one(vpc_id), PROFILE)
 
     found = seen.vpcs[vpc_id]
     assert found == Vpc(
@@ -132,7 +141,7 @@ def test_a_vpc_that_is_gone_does_not_hide_the_others(accounts: Accounts, member:
     """An id that no longer exists is missing from the snapshot; it does not fail the whole look."""
     kept = member("ec2", ACCOUNT).create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
 
-    seen = Ec2Observer(accounts).observe(one(kept, "vpc-0123456789abcdef0"), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION).observe(one(kept, "vpc-0123456789abcdef0"), PROFILE)
 
     assert set(seen.vpcs) == {kept}
 
@@ -145,7 +154,7 @@ def test_a_sweep_sees_the_whole_account_and_region_and_no_other(accounts: Accoun
         member("ec2", ACCOUNT, OTHER_REGION).create_vpc(CidrBlock="10.2.0.0/16")["Vpc"]["VpcId"],
     }
 
-    seen = Ec2Observer(accounts).observe(everything(), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION).observe(everything(), PROFILE)
 
     assert made in seen.vpcs
     assert not elsewhere & set(seen.vpcs)
@@ -181,7 +190,7 @@ def test_every_page_is_read_and_the_largest_is_asked_for(region: Region) -> None
     ec2.expect("describe_instances", {"Reservations": []})
     ec2.expect("describe_iam_instance_profile_associations", {"IamInstanceProfileAssociations": []})
 
-    seen = Ec2Observer(PreparedAccounts(ec2=ec2.client, iam=None)).observe(everything(), PROFILE)
+    seen = Ec2Observer(PreparedAccounts(ec2=ec2.client, iam=None), HOME_REGION).observe(everything(), PROFILE)
 
     assert [item.route_table_id for item in seen.vpcs["vpc-1"].route_tables] == ["rtb-1"]
     assert [item.route_table_id for item in seen.vpcs["vpc-2"].route_tables] == ["rtb-2", "rtb-3"]
@@ -202,7 +211,7 @@ def test_calls_grow_with_pages_not_with_vpcs(region: Region) -> None:
     ec2.expect("describe_instances", {"Reservations": []})
     ec2.expect("describe_iam_instance_profile_associations", {"IamInstanceProfileAssociations": []})
 
-    seen = Ec2Observer(PreparedAccounts(ec2=ec2.client, iam=None)).observe(everything(), PROFILE)
+    seen = Ec2Observer(PreparedAccounts(ec2=ec2.client, iam=None), HOME_REGION).observe(everything(), PROFILE)
 
     assert len(seen.vpcs) == count
     assert all(len(each.route_tables) == len(each.endpoints) == 1 for each in seen.vpcs.values())
@@ -250,7 +259,7 @@ def test_reads_use_the_observer_role_in_the_account_and_region(script: Callable[
     region.holds([vpc("vpc-1")])
     accounts = PreparedAccounts(ec2=region.ec2.client)
 
-    Ec2Observer(accounts).observe(one("vpc-1"), PROFILE)
+    Ec2Observer(accounts, HOME_REGION).observe(one("vpc-1"), PROFILE)
 
     assert accounts.asked == [("ec2", ACCOUNT, REGION, Role.OBSERVER)]
 
@@ -434,7 +443,7 @@ def test_what_passes_by_itself_is_transient(
     wire = Wire(ec2, answer)
 
     with pytest.raises(TransientError, match=f"^observing {ACCOUNT} {REGION}: {expected}"):
-        Ec2Observer(PreparedAccounts(ec2=ec2)).observe(one("vpc-1"), PROFILE)
+        Ec2Observer(PreparedAccounts(ec2=ec2), HOME_REGION).observe(one("vpc-1"), PROFILE)
 
     assert wire.attempts == 3
     assert len(naps) == 2
@@ -446,7 +455,7 @@ def test_a_short_throttling_is_mended_by_botocore(session: boto3.Session, naps: 
     ec2 = session.client("ec2", config=CONFIG)
     Wire(ec2, ec2_error("RequestLimitExceeded", status=503), (200, nothing))
 
-    assert Ec2Observer(PreparedAccounts(ec2=ec2)).observe(one("vpc-1"), PROFILE).vpcs == {}
+    assert Ec2Observer(PreparedAccounts(ec2=ec2), HOME_REGION).observe(one("vpc-1"), PROFILE).vpcs == {}
     assert len(naps) == 1
 
 
@@ -485,6 +494,61 @@ def test_a_role_that_cannot_be_assumed_is_told_as_it_is() -> None:
     denied = ObservationError("assuming arn:aws:iam::111122223333:role/observer: AccessDenied: no")
 
     with pytest.raises(ObservationError) as caught:
-        Ec2Observer(PreparedAccounts(ec2=denied)).observe(one("vpc-1"), PROFILE)
+        Ec2Observer(PreparedAccounts(ec2=denied), HOME_REGION).observe(one("vpc-1"), PROFILE)
 
     assert caught.value is denied
+
+
+# ---- Whether a Region is switched on -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "enabled"), [("opt-in-not-required", True), ("opted-in", True), ("not-opted-in", False)]
+)
+def test_a_region_is_on_unless_it_was_never_opted_into(
+    script: Callable[[str], Script], status: str, *, enabled: bool
+) -> None:
+    """One that is off answers nothing: the home Region is asked about it, as the observer."""
+    ec2 = script("ec2")
+    answer = {"Regions": [{"RegionName": OTHER_REGION, "OptInStatus": status}]}
+    ec2.expect("describe_regions", answer, {"RegionNames": [OTHER_REGION], "AllRegions": True})
+    accounts = PreparedAccounts(ec2=ec2.client)
+
+    assert Ec2Observer(accounts, HOME_REGION).region_enabled(ACCOUNT, OTHER_REGION) is enabled
+    assert accounts.asked == [("ec2", ACCOUNT, HOME_REGION, Role.OBSERVER)]
+
+
+def test_a_region_of_a_member_account_is_asked_for_in_that_account(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real clients: the call goes to the home Region's endpoint, with the member's credentials."""
+    asked: list[tuple[str, str]] = []
+    ec2 = accounts.observer("ec2", ACCOUNT, OTHER_REGION, at=HOME_REGION)
+    ec2.meta.events.register("before-send", lambda request, **_: asked.append((request.url, ec2.meta.region_name)))
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+
+    assert Ec2Observer(accounts, HOME_REGION).region_enabled(ACCOUNT, OTHER_REGION) is True
+    assert asked == [(f"https://ec2.{HOME_REGION}.amazonaws.com/", HOME_REGION)]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [("RequestLimitExceeded", TransientError), ("UnauthorizedOperation", ObservationError)]
+)
+def test_a_region_that_cannot_be_asked_for_is_neither_on_nor_off(
+    region: Region, code: str, expected: type[Exception]
+) -> None:
+    """An error is no answer: it is told like that of any other look."""
+    region.ec2.refuse("describe_regions", code)
+
+    with pytest.raises(expected, match=f"^asking for the Regions of {ACCOUNT}: {code}"):
+        region.observer.region_enabled(ACCOUNT, OTHER_REGION)
+
+
+def test_an_account_that_does_not_admit_us_is_told_apart() -> None:
+    """A sweep reports a missing role as such, so the kind of the error survives."""
+    missing = NotAdmittedError("the role cannot be assumed")
+
+    with pytest.raises(NotAdmittedError) as caught:
+        Ec2Observer(PreparedAccounts(ec2=missing), HOME_REGION).region_enabled(ACCOUNT, REGION)
+
+    assert caught.value is missing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +14,7 @@ from portcullis.adapters.queues import SqsDeadLetters, SqsWorkQueue
 from portcullis.errors import TransientError
 from portcullis.model import Kind, Target
 
-from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, REGION, Wire
+from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, REGION, SetClock, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,26 +27,9 @@ DELAY = 30
 URL = f"https://sqs.{REGION}.amazonaws.com/123456789012/work.fifo"
 
 
-class SetClock:
-    """A clock that stands until it is set forward."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return self.time
-
-
 def target(number: int = 0) -> Target:
     """Return a VPC to look at."""
     return Target(ACCOUNT, REGION, Kind.VPC, f"vpc-{number:03}")
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    """Return a clock that stands."""
-    return SetClock()
 
 
 @pytest.fixture
@@ -93,16 +76,17 @@ def test_targets_are_sent_ten_at_a_time(queue: SqsWorkQueue, sqs: Any, url: str)
     sqs.meta.events.register(
         "before-parameter-build.sqs.SendMessageBatch", lambda params, **_: sizes.append(len(params["Entries"]))
     )
-    sent = {target(n) for n in range(23)}
+    sent = {target(n): f"CreateVpc/{n}" for n in range(23)}
 
     queue.send(sent)
 
     messages = receive(sqs, url)
     assert sizes == [10, 10, 3]
-    assert {work.decode(message["Body"]) for message in messages} == sent
+    received = [work.decode(message["Body"], message["MessageId"]) for message in messages]
+    assert {each.target: each.trigger for each in received} == sent
     assert len(messages) == 23
-    for message in messages:
-        assert message["Attributes"]["MessageGroupId"] == work.decode(message["Body"]).key
+    for message, each in zip(messages, received, strict=True):
+        assert message["Attributes"]["MessageGroupId"] == each.target.key
 
 
 def test_the_request_for_a_message(scripted: Script, clock: SetClock) -> None:
@@ -111,33 +95,33 @@ def test_the_request_for_a_message(scripted: Script, clock: SetClock) -> None:
     slot = int(clock.now().timestamp() / 20)
     entry = {
         "Id": "0",
-        "MessageBody": work.encode(whole),
+        "MessageBody": work.encode(whole, "sweep/one"),
         "MessageGroupId": f"{ACCOUNT}/{REGION}/account-region/*",
         "MessageDeduplicationId": hashlib.sha256(f"{whole.key}|{slot}".encode()).hexdigest(),
     }
     scripted.expect("send_message_batch", {"Successful": [], "Failed": []}, {"QueueUrl": URL, "Entries": [entry]})
 
-    SqsWorkQueue(scripted.client, URL, DELAY, clock).send([whole])
+    SqsWorkQueue(scripted.client, URL, DELAY, clock).send({whole: "sweep/one"})
 
 
 def test_nothing_to_send_is_no_call(scripted: Script, clock: SetClock) -> None:
     """SQS refuses an empty batch, so none is sent."""
-    SqsWorkQueue(scripted.client, URL, DELAY, clock).send([])
+    SqsWorkQueue(scripted.client, URL, DELAY, clock).send({})
 
     assert scripted.calls == []
 
 
 def test_a_burst_about_one_resource_is_one_message(queue: SqsWorkQueue, sqs: Any, url: str, clock: SetClock) -> None:
     """Within a window of two thirds of the delay it is sent once; the next window sends it again."""
-    for _ in range(5):
-        queue.send([target()])
+    for number in range(5):
+        queue.send({target(): f"CreateSubnet/{number}"})
     clock.time += timedelta(seconds=19)
-    queue.send([target()])
+    queue.send({target(): "RunInstances/1"})
     burst = receive(sqs, url)
     sqs.delete_message(QueueUrl=url, ReceiptHandle=burst[0]["ReceiptHandle"])
 
     clock.time += timedelta(seconds=1)
-    queue.send([target()])
+    queue.send({target(): "RunInstances/1"})
 
     assert len(burst) == 1
     assert len(receive(sqs, url)) == 1
@@ -147,9 +131,9 @@ def test_two_resources_do_not_hide_each_other(queue: SqsWorkQueue, sqs: Any, url
     """The same id in two accounts is two resources."""
     sent = [target(), Target(OTHER_ACCOUNT, REGION, Kind.VPC, "vpc-000"), Target(ACCOUNT, REGION, Kind.INSTANCE, "i-1")]
 
-    queue.send(sent)
+    queue.send(dict.fromkeys(sent, "CreateVpc/1"))
 
-    assert {work.decode(message["Body"]) for message in receive(sqs, url)} == set(sent)
+    assert {work.decode(message["Body"], "m").target for message in receive(sqs, url)} == set(sent)
 
 
 def test_entries_that_sqs_refuses_are_transient(scripted: Script, clock: SetClock) -> None:
@@ -159,7 +143,7 @@ def test_entries_that_sqs_refuses_are_transient(scripted: Script, clock: SetCloc
     scripted.expect("send_message_batch", {"Successful": taken, "Failed": failed})
 
     with pytest.raises(TransientError, match="refused 1 messages: InternalError"):
-        SqsWorkQueue(scripted.client, URL, DELAY, clock).send([target(0), target(1)])
+        SqsWorkQueue(scripted.client, URL, DELAY, clock).send({target(0): "", target(1): ""})
 
 
 @pytest.mark.parametrize(
@@ -170,7 +154,7 @@ def test_whatever_is_wrong_with_the_work_queue_is_worth_a_retry(scripted: Script
     scripted.refuse("send_message_batch", code)
 
     with pytest.raises(TransientError, match=f"^sending to the work queue: {code}"):
-        SqsWorkQueue(scripted.client, URL, DELAY, clock).send([target()])
+        SqsWorkQueue(scripted.client, URL, DELAY, clock).send({target(): "RunInstances/1"})
 
 
 def test_an_unreachable_work_queue_is_transient(session: boto3.Session, clock: SetClock, naps: list[float]) -> None:
@@ -179,14 +163,14 @@ def test_an_unreachable_work_queue_is_transient(session: boto3.Session, clock: S
     Wire(client, EndpointConnectionError(endpoint_url="https://sqs"))
 
     with pytest.raises(TransientError, match="EndpointConnectionError"):
-        SqsWorkQueue(client, URL, DELAY, clock).send([target()])
+        SqsWorkQueue(client, URL, DELAY, clock).send({target(): "RunInstances/1"})
 
     assert len(naps) == 2
 
 
 def test_a_postponed_message_is_invisible(queue: SqsWorkQueue, sqs: Any, url: str) -> None:
     """Zero seconds make it visible at once; more keep it, and its group, away."""
-    queue.send([target()])
+    queue.send({target(): "RunInstances/1"})
     (message,) = receive(sqs, url)
 
     queue.postpone(message["ReceiptHandle"], 0)

@@ -11,7 +11,7 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from portcullis.adapters.accounts import Role
 from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.remediator import Ec2Remediator
-from portcullis.errors import ObservationError, TransientError
+from portcullis.errors import NotAdmittedError, ObservationError, TransientError
 from portcullis.model import (
     CONTROL_TAG,
     OWNERSHIP_TAG,
@@ -22,7 +22,7 @@ from portcullis.model import (
     Result,
 )
 
-from tests.adapters.doubles import ACCOUNT, REGION, PreparedAccounts, Wire, ec2_error
+from tests.adapters.doubles import ACCOUNT, REGION, PreparedAccounts, Wire, ec2_error, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +53,8 @@ class Ec2:
         self.accounts = PreparedAccounts(ec2=script.client)
 
     def perform(self, action: Action, cause: str = "message-1") -> Outcome:
-        """Perform an action."""
-        return Ec2Remediator(self.accounts).perform(ACCOUNT, REGION, action, cause)
+        """Perform an action because of a message."""
+        return Ec2Remediator(self.accounts).perform(work(cause), action)
 
     def create(self, answer: dict[str, Any] | None = None, cause: str = "message-1", action: Action = CREATE) -> Any:
         """Perform a creation that AWS answers; returns the outcome and the request."""
@@ -80,7 +80,7 @@ def test_an_endpoint_is_created_with_its_routes_and_tags(accounts: Accounts, mem
     table_id = client.describe_route_tables(Filters=here)["RouteTables"][0]["RouteTableId"]
     action = CreateGatewayEndpoint("VPCE.1", vpc_id, S3, (table_id,))
 
-    outcome = Ec2Remediator(accounts).perform(ACCOUNT, REGION, action, "message-1")
+    outcome = Ec2Remediator(accounts).perform(work(), action)
 
     (made,) = client.describe_vpc_endpoints(Filters=here)["VpcEndpoints"]
     assert outcome == Outcome(
@@ -102,7 +102,7 @@ def test_a_profile_is_associated(accounts: Accounts, member: Callable[..., Any])
     launched = client.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     action = AssociateInstanceProfile("ROLE.1", launched, "portcullis-default")
 
-    outcome = Ec2Remediator(accounts).perform(ACCOUNT, REGION, action, "message-1")
+    outcome = Ec2Remediator(accounts).perform(work(), action)
 
     (held,) = client.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
     assert held["InstanceId"] == launched
@@ -190,9 +190,10 @@ def test_changes_use_the_remediator_role_and_only_when_they_happen(ec2: Ec2) -> 
     assert ec2.accounts.asked == []
     ec2.script.expect("modify_vpc_endpoint", {})
 
-    remediator.perform(ACCOUNT, REGION, ADD, "message-1")
+    remediator.perform(work("message-7", trigger="CreateVpc/1"), ADD)
 
     assert ec2.accounts.asked == [("ec2", ACCOUNT, REGION, Role.REMEDIATOR)]
+    assert ec2.accounts.works == [work("message-7", trigger="CreateVpc/1")]
 
 
 # ---- Half an answer ------------------------------------------------------------------------------------------------
@@ -304,7 +305,7 @@ def test_attempts_share_one_token(
     client = session.client("ec2", config=CONFIG)
     wire = Wire(client, answer)
 
-    outcome = Ec2Remediator(PreparedAccounts(ec2=client)).perform(ACCOUNT, REGION, CREATE, "message-1")
+    outcome = Ec2Remediator(PreparedAccounts(ec2=client)).perform(work(), CREATE)
 
     sent = [parse_qs(body if isinstance(body, str) else body.decode()) for body in wire.bodies]
     assert outcome.result is Result.RETRY
@@ -317,12 +318,13 @@ def test_attempts_share_one_token(
     ("error", "expected"),
     [
         (TransientError("assuming the role: Throttling: Rate exceeded"), Result.RETRY),
-        (ObservationError("assuming the role: AccessDenied: no"), Result.FAILED),
+        (NotAdmittedError("the role cannot be assumed"), Result.RETRY),
+        (ObservationError("the role is refused"), Result.FAILED),
     ],
 )
 def test_a_role_that_cannot_be_assumed_is_an_outcome(error: Exception, expected: Result) -> None:
     """Without the remediator role nothing is changed; the finding says why, and the loop goes on."""
-    outcome = Ec2Remediator(PreparedAccounts(ec2=error)).perform(ACCOUNT, REGION, ASSOCIATE, "message-1")
+    outcome = Ec2Remediator(PreparedAccounts(ec2=error)).perform(work(), ASSOCIATE)
 
     assert outcome == Outcome(ASSOCIATE, expected, None, f"Portcullis could not {ASSOCIATE}: {error}.")
 
@@ -330,4 +332,4 @@ def test_a_role_that_cannot_be_assumed_is_an_outcome(error: Exception, expected:
 def test_a_bug_is_not_hidden_as_an_outcome() -> None:
     """Anything that is no error of AWS or ours fails loudly."""
     with pytest.raises(ZeroDivisionError):
-        Ec2Remediator(PreparedAccounts(ec2=ZeroDivisionError())).perform(ACCOUNT, REGION, CREATE, "message-1")
+        Ec2Remediator(PreparedAccounts(ec2=ZeroDivisionError())).perform(work(), CREATE)

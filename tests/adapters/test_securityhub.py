@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from portcullis.adapters.accounts import Role
 from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.securityhub import SecurityHubSink
-from portcullis.errors import ObservationError, TransientError
+from portcullis.errors import NotAdmittedError, ObservationError, TransientError
 from portcullis.ports import Rejection
 
-from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, REGION, PreparedAccounts, Wire
+from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, PreparedAccounts, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +44,11 @@ def findings(count: int) -> Findings:
     ]
 
 
+def sink(accounts: Accounts) -> SecurityHubSink:
+    """Return a sink that files as the observer of each account and Region, as the functions wire it."""
+    return SecurityHubSink(partial(accounts.observer, "securityhub"))
+
+
 class Hub:
     """A scripted Security Hub, and the sink over it."""
 
@@ -62,7 +68,7 @@ class Hub:
 
     def file(self, batch: Sequence[dict[str, Any]]) -> list[Rejection]:
         """Import findings."""
-        return SecurityHubSink(self.accounts).import_findings(ACCOUNT, REGION, batch)
+        return sink(self.accounts).import_findings(ACCOUNT, REGION, batch)
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ def test_findings_arrive_in_the_account_that_they_are_about(accounts: Accounts, 
     for account_id in (ACCOUNT, OTHER_ACCOUNT):
         member("securityhub", account_id).enable_security_hub()
 
-    assert SecurityHubSink(accounts).import_findings(ACCOUNT, REGION, made) == []
+    assert sink(accounts).import_findings(ACCOUNT, REGION, made) == []
 
     def listed(account_id: str) -> list[str]:
         return [item["Id"] for item in member("securityhub", account_id).get_findings()["Findings"]]
@@ -189,7 +195,76 @@ def test_throttling_is_tried_three_times(session: boto3.Session, naps: list[floa
     wire = Wire(client, (429, '{"__type": "TooManyRequestsException", "message": "Too Many Requests"}'))
 
     with pytest.raises(TransientError):
-        SecurityHubSink(PreparedAccounts(securityhub=client)).import_findings(ACCOUNT, REGION, findings(1))
+        sink(PreparedAccounts(securityhub=client)).import_findings(ACCOUNT, REGION, findings(1))
 
     assert wire.attempts == 3
     assert len(naps) == 2
+
+
+# ---- Whether Security Hub is switched on ---------------------------------------------------------------------------
+
+
+def test_security_hub_is_asked_for_in_its_account_and_region(accounts: Accounts, member: Callable[..., Any]) -> None:
+    """Off, on, and off again; on in one place says nothing about another."""
+    hubs = sink(accounts)
+    assert not hubs.is_enabled(ACCOUNT, REGION)
+
+    member("securityhub", ACCOUNT).enable_security_hub()
+
+    assert hubs.is_enabled(ACCOUNT, REGION)
+    assert not hubs.is_enabled(ACCOUNT, OTHER_REGION)
+    assert not hubs.is_enabled(OTHER_ACCOUNT, REGION)
+    member("securityhub", ACCOUNT).disable_security_hub()
+    assert not hubs.is_enabled(ACCOUNT, REGION)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("InvalidAccessException", 401), ("ResourceNotFoundException", 404)], ids=["off", "no hub"]
+)
+def test_only_these_answers_mean_off(hub: Hub, code: str, status: int) -> None:
+    """What DescribeHub says where Security Hub is not enabled; one call, as the observer."""
+    hub.script.refuse("describe_hub", code, status=status)
+
+    assert sink(hub.accounts).is_enabled(ACCOUNT, REGION) is False
+    assert hub.accounts.asked == [("securityhub", ACCOUNT, REGION, Role.OBSERVER)]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("AccessDeniedException", 403, ObservationError),
+        ("LimitExceededException", 429, TransientError),
+        ("InternalException", 500, TransientError),
+    ],
+)
+def test_a_question_that_fails_is_no_answer(hub: Hub, code: str, status: int, expected: type[Exception]) -> None:
+    """A denied or throttled DescribeHub does not read as Security Hub switched off."""
+    hub.script.refuse("describe_hub", code, status=status)
+
+    with pytest.raises(expected, match=f"^asking for Security Hub in {ACCOUNT} {REGION}: {code}"):
+        sink(hub.accounts).is_enabled(ACCOUNT, REGION)
+
+
+@pytest.mark.parametrize("doing", ["is_enabled", "import_findings"])
+def test_an_account_that_does_not_admit_us_is_told_apart(doing: str) -> None:
+    """A sweep reports a missing role as such, so the kind of the error survives."""
+    missing = NotAdmittedError("the role cannot be assumed")
+    hubs = sink(PreparedAccounts(securityhub=missing))
+    calls: dict[str, Callable[[], object]] = {
+        "is_enabled": lambda: hubs.is_enabled(ACCOUNT, REGION),
+        "import_findings": lambda: hubs.import_findings(ACCOUNT, REGION, findings(1)),
+    }
+
+    with pytest.raises(NotAdmittedError) as caught:
+        calls[doing]()
+
+    assert caught.value is missing
+
+
+def test_the_hub_files_about_the_organisation_without_any_role(hub: Hub) -> None:
+    """The survey's sink has one client of its own, whatever the account and Region."""
+    made = findings(1)
+    hub.takes(made)
+
+    assert SecurityHubSink(lambda *_: hub.script.client).import_findings(ACCOUNT, REGION, made) == []
+    assert hub.accounts.asked == []

@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HUB = ROOT / "template.yaml"
 MEMBER_ACCOUNT = ROOT / "infra" / "member-account.yaml"
 MEMBER_REGION = ROOT / "infra" / "member-region.yaml"
-ALL = (HUB, MEMBER_ACCOUNT, MEMBER_REGION)
+MACHINE = ROOT / "infra" / "sweep.asl.json"
+MEMBERS = (MEMBER_ACCOUNT, MEMBER_REGION)
+ALL = (HUB, *MEMBERS)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -42,3 +44,9 @@ def actions(role: dict[str, Any]) -> set[str]:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def policy() -> dict[str, Any]:
+    """Return the policy as it is written."""
+    data: dict[str, Any] = yaml_parse((ROOT / "layers" / "policy" / "policy.yaml").read_text(encoding="utf-8"))
+    return data

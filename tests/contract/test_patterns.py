@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from portcullis.coverage import SILENT_AFTER
 from portcullis.errors import UnreadableEventError
-from portcullis.triggers import CALL_NAMES, PATTERNS, targets_of
+from portcullis.triggers import CALL_NAMES, PATTERNS, heartbeat_of, targets_of
 
 from local.fidelity.event_patterns import matches
 from tests.contract import templates
 
 EVENTS = sorted(path for path in (templates.ROOT / "events").glob("*.json") if path.name != "targets.json")
-_RULES = {"ChangesRule": "changes", "ConflictsRule": "conflicts", "StatesRule": "states"}
+_RULES = {f"{key.capitalize()}Rule": key for key in PATTERNS}
 
 
 def _event(name: str) -> dict[str, Any]:
@@ -26,6 +29,21 @@ def _passes(event: dict[str, Any]) -> bool:
     return any(matches(pattern, event) for pattern in PATTERNS.values())
 
 
+def _heartbeat() -> dict[str, Any]:
+    """Return a heartbeat as EventBridge hands it on: what the schedule puts, in the envelope of its account."""
+    (schedule,) = templates.resources(templates.MEMBER_REGION, "AWS::Scheduler::Schedule").values()
+    sent = schedule["Target"]["EventBridgeParameters"]
+    envelope = {"version": "0", "id": "1", "time": "2026-03-02T09:00:00Z", "resources": []}
+    place = {"account": "111122223333", "region": "eu-central-1"}
+    detail = json.loads(schedule["Target"]["Input"])
+    return {**envelope, **place, "source": sent["Source"], "detail-type": sent["DetailType"], "detail": detail}
+
+
+def test_there_are_four_patterns() -> None:
+    """Calls that matter, calls that failed over something of ours, instances that come and go, signs of life."""
+    assert _RULES.keys() == {"ChangesRule", "ConflictsRule", "StatesRule", "HeartbeatsRule"}
+
+
 @pytest.mark.parametrize("path", [templates.HUB, templates.MEMBER_REGION], ids=lambda path: path.name)
 def test_a_template_holds_the_patterns_word_for_word(path: Any) -> None:
     """A letter changed in a rule's pattern, a rule removed, renamed or disabled is a failing build."""
@@ -34,6 +52,46 @@ def test_a_template_holds_the_patterns_word_for_word(path: Any) -> None:
         name: PATTERNS[key] for name, key in _RULES.items()
     }
     assert all(rule.get("State", "ENABLED") == "ENABLED" for rule in rules.values())
+
+
+def test_rules_are_where_events_are() -> None:
+    """In the hub on its own bus; in a member on the default bus, to the hub's, once per Region, not per account."""
+    hub = templates.resources(templates.HUB, "AWS::Events::Rule").values()
+    member = templates.resources(templates.MEMBER_REGION, "AWS::Events::Rule").values()
+    assert [rule["EventBusName"] for rule in hub] == [{"Ref": "Bus"}] * 4
+    assert [rule.get("EventBusName", "default") for rule in member] == ["default"] * 4
+    to_the_hub = {"Id": "hub", "Arn": {"Ref": "HubBusArn"}, "RoleArn": {"Fn::GetAtt": ["ForwarderRole", "Arn"]}}
+    assert [rule["Targets"] for rule in member] == [[to_the_hub]] * 4
+    assert templates.resources(templates.MEMBER_ACCOUNT, "AWS::Events::Rule") == {}
+
+
+def test_what_the_schedule_puts_is_a_heartbeat() -> None:
+    """It takes the way of every other event: the default bus, the member's rule, the hub's rule, the intake."""
+    event = _heartbeat()
+    assert [key for key, pattern in PATTERNS.items() if matches(pattern, event)] == ["heartbeats"]
+    assert heartbeat_of(event) == ("111122223333", "eu-central-1")
+    assert targets_of(event) == []
+
+
+def test_the_schedule_puts_heartbeats_on_the_default_bus_often_enough() -> None:
+    """One lost heartbeat is no silence: two intervals, and an hour for the way, fit into the time of silence."""
+    (schedule,) = templates.resources(templates.MEMBER_REGION, "AWS::Scheduler::Schedule").values()
+    hours = re.fullmatch(r"rate\((\d+) hours\)", schedule["ScheduleExpression"])
+    assert hours
+    assert 2 * timedelta(hours=int(hours[1])) + timedelta(hours=1) <= SILENT_AFTER
+    assert schedule.get("State", "ENABLED") == "ENABLED"
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    bus = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default"
+    assert schedule["Target"]["Arn"] == {"Fn::Sub": bus}
+    assert schedule["Target"]["RoleArn"] == {"Fn::GetAtt": ["HeartbeatRole", "Arn"]}
+
+
+@pytest.mark.parametrize(("key", "value"), [("source", "aws.ec2"), ("source", "my.app"), ("detail-type", "Heartbeat")])
+def test_only_a_heartbeat_is_a_heartbeat(key: str, value: str) -> None:
+    """Rules and triggers both let nothing else pass for one."""
+    event = {**_heartbeat(), key: value}
+    assert not _passes(event)
+    assert heartbeat_of(event) is None
 
 
 @pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)

@@ -53,13 +53,17 @@ def test_every_file_that_readme_and_docs_link_to_exists() -> None:
 
 
 def test_samconfig_can_deploy_the_template_as_it_is() -> None:
-    """Named roles need their capability, and every parameter without a default is given."""
+    """Named roles need their capability; every parameter without a default is given a value that it takes."""
     config = tomllib.loads((templates.ROOT / "samconfig.toml").read_text(encoding="utf-8"))
     deploy = config["default"]["deploy"]["parameters"]
     parameters = templates.load(templates.HUB)["Parameters"]
     required = {name for name, entry in parameters.items() if "Default" not in entry}
+    given = dict(pair.split("=", 1) for pair in deploy["parameter_overrides"])
     assert deploy["capabilities"] == "CAPABILITY_NAMED_IAM"
-    assert required <= {pair.split("=")[0] for pair in deploy["parameter_overrides"].split()}
+    assert required <= given.keys() <= parameters.keys()
+    for name, value in given.items():
+        for part in value.split(",") if parameters[name]["Type"] == "CommaDelimitedList" else [value]:
+            assert re.fullmatch(parameters[name].get("AllowedPattern", ".*"), part), name
 
 
 def test_the_layer_imports_only_what_lambda_will_have() -> None:

@@ -9,10 +9,11 @@ import pytest
 from portcullis.batch import ATTEMPTS
 from portcullis.work import window_seconds
 
-from tests.contract import templates
+from tests.contract import templates, wiring
 
 QUEUES = templates.resources(templates.HUB, "AWS::SQS::Queue")
 FUNCTIONS = templates.resources(templates.HUB, "AWS::Serverless::Function")
+POLLING = {name: function for name, function in FUNCTIONS.items() if "Events" in function}
 GLOBALS = templates.load(templates.HUB)["Globals"]["Function"]
 
 
@@ -43,7 +44,14 @@ def test_a_queue_is_encrypted_and_loses_nothing(name: str) -> None:
         assert QUEUES[target].get("FifoQueue") == queue.get("FifoQueue")
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_two_functions_poll_and_the_state_machine_calls_the_others() -> None:
+    """No schedule or event starts a sweep's functions past the machine, which bounds how many run at once."""
+    assert POLLING.keys() == {"IntakeFunction", "ReconcileFunction"}
+    assert FUNCTIONS.keys() - POLLING.keys() == {"SurveyFunction", "SweepFunction"}
+    assert templates.resources(templates.HUB, "AWS::Lambda::Permission") == {}
+
+
+@pytest.mark.parametrize("name", sorted(POLLING))
 def test_a_function_answers_in_parts_and_outlives_its_messages(name: str) -> None:
     """Partial batch responses, bounded concurrency, and a visibility timeout of six times the function's own."""
     function = FUNCTIONS[name]
@@ -85,7 +93,7 @@ def test_the_delay_stays_where_deduplication_is_safe() -> None:
     assert 20 <= delay["Default"] <= delay["MaxValue"]
 
 
-@pytest.mark.parametrize("name", ["ChangesRule", "ConflictsRule", "StatesRule"])
+@pytest.mark.parametrize("name", sorted(templates.resources(templates.HUB, "AWS::Events::Rule")))
 def test_what_a_rule_cannot_deliver_is_a_dead_letter(name: str) -> None:
     """An event that passed a rule of the hub is in the intake queue or in its dead letters."""
     (target,) = templates.resources(templates.HUB, "AWS::Events::Rule")[name]["Targets"]
@@ -93,12 +101,34 @@ def test_what_a_rule_cannot_deliver_is_a_dead_letter(name: str) -> None:
     assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["IntakeDeadLetters", "Arn"]}}
 
 
-@pytest.mark.parametrize("name", ["Intake", "Reconcile"])
-def test_a_function_may_write_its_own_logs(name: str) -> None:
-    """Each role names the log group of its own function."""
-    role = templates.resources(templates.HUB, "AWS::IAM::Role")[f"{name}Role"]
-    (logs,) = [s for s in templates.statements(role) if "logs:PutLogEvents" in s["Action"]]
-    assert logs["Resource"] == [{"Fn::GetAtt": [f"{name}Logs", "Arn"]}]
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_a_function_has_its_own_code_role_and_bounds(name: str) -> None:
+    """The folder and the role are those of its name, shared with no other; it ends in time and within its memory."""
+    function, short = FUNCTIONS[name], name.removesuffix("Function")
+    assert function["FunctionName"] == f"portcullis-{short.lower()}"
+    assert function["Role"] == {"Fn::GetAtt": [f"{short}Role", "Arn"]}
+    assert (templates.ROOT / function["CodeUri"] / "handler.py").is_file()
+    assert function["Handler"] == "handler.handler"
+    assert function["Timeout"] <= 300
+    assert function.get("MemorySize", GLOBALS["MemorySize"]) <= 1024
+
+
+@pytest.mark.parametrize("name", wiring.FUNCTIONS)
+def test_a_function_has_the_variables_that_its_wiring_asks_for(name: str) -> None:
+    """What is missing would fail at the first event; what nothing asks for is not there, but for the shared ones."""
+    own = FUNCTIONS[f"{name.capitalize()}Function"]["Environment"]["Variables"].keys()
+    shared = GLOBALS["Environment"]["Variables"].keys()
+    asked = wiring.of(name).variables
+    assert asked <= own | shared | {"AWS_REGION"}  # which Lambda sets
+    assert own <= asked
+    assert shared - {"POWERTOOLS_LOG_LEVEL", "AWS_STS_REGIONAL_ENDPOINTS"} <= set().union(
+        *(wiring.of(other).variables for other in wiring.FUNCTIONS)
+    )
+
+
+def test_the_functions_that_are_wired_are_those_of_the_template() -> None:
+    """None is deployed without being wired, or wired without being deployed."""
+    assert {f"{name.capitalize()}Function" for name in wiring.FUNCTIONS} == FUNCTIONS.keys()
 
 
 def test_the_table_forgets_what_the_store_marks_as_expired() -> None:
@@ -107,18 +137,37 @@ def test_the_table_forgets_what_the_store_marks_as_expired() -> None:
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
-def test_only_the_organisation_may_send_events() -> None:
-    """The hub's bus accepts events of this organisation's accounts and of nobody else."""
-    (policy,) = templates.resources(templates.HUB, "AWS::Events::EventBusPolicy").values()
-    assert policy["Statement"]["Condition"] == {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}}
+def test_nothing_waits_or_fails_unseen() -> None:
+    """An alarm for each queue of dead letters, each function that polls, and sweeps that fail or do not come.
 
-
-def test_every_dead_letter_queue_and_every_function_has_an_alarm() -> None:
-    """Nothing waits unseen."""
+    The functions of a sweep need none of their own: where they fail, the execution fails, or a finding says who is
+    not covered.
+    """
     alarms = templates.resources(templates.HUB, "AWS::CloudWatch::Alarm").values()
-    watched = {str(alarm["Dimensions"][0]["Value"]) for alarm in alarms}
-    queues = {str({"Fn::GetAtt": [name, "QueueName"]}) for name in QUEUES if "DeadLetters" in name}
-    assert watched == queues | {str({"Ref": name}) for name in FUNCTIONS}
+    watched = sorted((alarm["MetricName"], str(alarm["Dimensions"][0]["Value"])) for alarm in alarms)
+    buried = [str({"Fn::GetAtt": [name, "QueueName"]}) for name in QUEUES if "DeadLetters" in name]
+    dead = [("ApproximateNumberOfMessagesVisible", queue) for queue in buried]
+    errors = [("Errors", str({"Ref": name})) for name in POLLING]
+    sweeps = [(f"Executions{how}", str({"Ref": "SweepStateMachine"})) for how in ("Failed", "Succeeded")]
+    assert watched == sorted([*dead, *errors, *sweeps])
+    topic = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    assert all(alarm["AlarmActions"] == topic for alarm in alarms)
+
+
+def test_sweeps_that_stop_are_an_alarm_and_one_that_fails_is_not_yet() -> None:
+    """No success in a day breaches, and so does having no data; the schedule sweeps several times in that day."""
+    (missing,) = [
+        alarm
+        for alarm in templates.resources(templates.HUB, "AWS::CloudWatch::Alarm").values()
+        if alarm["MetricName"] == "ExecutionsSucceeded"
+    ]
+    hours = re.fullmatch(
+        r"rate\((\d+) hours\)", templates.load(templates.HUB)["Parameters"]["SweepSchedule"]["Default"]
+    )
+    assert hours
+    assert missing["Period"] * missing["EvaluationPeriods"] >= 3 * 3600 * int(hours[1])
+    assert (missing["ComparisonOperator"], missing["Threshold"]) == ("LessThanThreshold", 1)
+    assert missing["TreatMissingData"] == "breaching"
 
 
 def test_the_table_can_be_restored_and_outlives_the_stack() -> None:
@@ -128,15 +177,44 @@ def test_the_table_can_be_restored_and_outlives_the_stack() -> None:
     assert table["DeletionPolicy"] == "Retain"
 
 
-@pytest.mark.parametrize("path", [templates.MEMBER_ACCOUNT, templates.MEMBER_REGION], ids=lambda path: path.name)
-def test_a_member_template_takes_only_what_the_hub_gives(path: Any) -> None:
-    """Every parameter without a default is an output of the hub stack, under the same name."""
-    required = {name for name, entry in templates.load(path)["Parameters"].items() if "Default" not in entry}
-    assert required <= templates.load(templates.HUB)["Outputs"].keys()
-
-
-@pytest.mark.parametrize("path", templates.ALL, ids=lambda path: path.name)
-def test_no_partition_account_or_region_is_hard_coded(path: Any) -> None:
-    """The templates work in every partition: ARNs are built from pseudo parameters."""
+@pytest.mark.parametrize("path", [*templates.ALL, templates.MACHINE], ids=lambda path: path.name)
+def test_no_account_or_region_is_hard_coded(path: Any) -> None:
+    """The templates work in every organisation and Region."""
     text = path.read_text(encoding="utf-8")
-    assert not re.findall(r"arn:aws|\b\d{12}\b|\b(?:us|eu|ap|cn)-[a-z]+-\d\b", text)
+    assert not re.findall(r"\b\d{12}\b|\b(?:us|eu|ap|ca|sa|me|af|il|mx|cn)-(?:[a-z]+-)+\d\b", text)
+
+
+_DEPLOYED = [
+    *templates.ALL,
+    templates.MACHINE,
+    *(
+        path
+        for folder in ("layers/core/portcullis", "layers/policy", "functions")
+        for path in sorted((templates.ROOT / folder).rglob("*"))
+        if path.suffix in (".py", ".json", ".yaml")
+    ),
+]
+_PARTITION = re.compile(r"arn:aws")
+_SERVICE_NAME = re.compile(r"com\.amazonaws\.|\{[^{}]*(?i:region)[^{}]*\}\.(?:amazonaws|\{)|amazonaws\.com\.\w")
+
+
+@pytest.mark.parametrize("path", _DEPLOYED, ids=lambda path: str(path.relative_to(templates.ROOT)))
+def test_no_partition_is_hard_coded(path: Any) -> None:
+    """ARNs are built from the partition, service names are asked for: China, GovCloud and others differ.
+
+    Nothing that is deployed is exempt, comments included. Docs, sample events and tests show the commercial
+    partition, and are not looked at.
+    """
+    text = path.read_text(encoding="utf-8")
+    assert not _PARTITION.findall(text)
+    assert not _SERVICE_NAME.findall(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["com.amazonaws.us-east-1.s3", 'f"com.amazonaws.{region}.s3"', "s3.{region}.amazonaws.com", "ec2.amazonaws.com.cn"],
+)
+def test_a_service_name_built_from_a_region_would_be_found(text: str) -> None:
+    """The check of the check; a service principal is none."""
+    assert _SERVICE_NAME.search(text)
+    assert not _SERVICE_NAME.search("Principal: {Service: events.amazonaws.com}")

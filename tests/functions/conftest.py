@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,11 @@ from botocore.httpsession import URLLib3Session
 from moto import mock_aws
 from portcullis import bootstrap, work
 from portcullis.cli import policy_file
+from portcullis.model import Kind, Target
 from samtranslator.yaml_helper import yaml_parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from portcullis.model import Target
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 REGION = "eu-central-1"
@@ -45,6 +45,24 @@ _SET_BY_LAMBDA = {
 
 Handler = Any
 """A function's handler; Powertools' decorators leave it without a type."""
+
+Function = Callable[[dict[str, Any]], Any]
+"""A deployed function: call it with an event."""
+
+HUB_ACCOUNT, ACCOUNT, OTHER_ACCOUNT = "123456789012", "111122223333", "222233334444"
+NOTHING_FAILED: dict[str, Any] = {"batchItemFailures": []}
+DENIED = (
+    "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You are not authorized.</Message></Error>"
+    "</Errors><RequestID>r</RequestID></Response>"
+)
+ASSUME_DENIED = (
+    "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error>"
+    "<RequestId>r</RequestId></ErrorResponse>"
+)
+THROTTLED = DENIED.replace("UnauthorizedOperation", "RequestLimitExceeded")
+
+PARAMETERS = {"GovernedRegions": REGION, "TargetOrganizationalUnitIds": "r-0000"}
+"""What the one who deploys has to choose."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +96,18 @@ def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _cold() -> Iterator[None]:
     """Begin and end every test as a new Lambda environment does: nothing wired, nothing logged or counted."""
-    _forget()
+    forget()
     yield
-    _forget()
+    forget()
 
 
-def _forget() -> None:
+def forget() -> None:
+    """Let the next invocation be a cold one."""
     bootstrap.metrics().clear_metrics()
-    for wired in (bootstrap.logger, bootstrap.metrics, bootstrap.intake, bootstrap.reconcile):
+    for wired in (bootstrap.intake, bootstrap.reconcile, bootstrap.sweep, bootstrap.survey):
         wired.cache_clear()
+    for shared in (bootstrap.logger, bootstrap.metrics):
+        shared.cache_clear()
     # Powertools marks the logger of a name as set up, with the stdout of that moment.
     known = logging.getLogger("portcullis")
     known.handlers.clear()
@@ -157,10 +178,13 @@ class Hub:
     def _value(self, value: Any) -> str:
         if not isinstance(value, dict):
             return str(value)
+        if joined := value.get("Fn::Join"):
+            return self._value(joined[1])  # a list of texts, which the tests write as one
         name = value["Ref"]
         if name in self._template["Parameters"]:
-            return str(self._template["Parameters"][name]["Default"])
-        return {**self.urls, "Table": self.table_name, "AWS::Partition": _PARTITION}[name]
+            return str(PARAMETERS.get(name, self._template["Parameters"][name].get("Default")))
+        own = {"Table": self.table_name, "AWS::Partition": _PARTITION, "AWS::AccountId": HUB_ACCOUNT}
+        return {**self.urls, **own}[name]
 
     def load(self, logical_id: str) -> Handler:
         """Load a function's handler from its file, as Lambda does."""
@@ -188,7 +212,12 @@ class Hub:
 
     def queued(self) -> set[Target]:
         """Return the targets on the work queue."""
-        return {work.decode(message["Body"]) for message in self.messages("WorkQueue")}
+        return set(self.triggers())
+
+    def triggers(self) -> dict[Target, str]:
+        """Return the targets on the work queue, each with what set it off."""
+        received = [work.decode(message["Body"], message["MessageId"]) for message in self.messages("WorkQueue")]
+        return {item.target: item.trigger for item in received}
 
     def buried(self, logical_id: str) -> dict[str, str]:
         """Return what is in a dead-letter queue: bodies and their reasons."""
@@ -252,7 +281,7 @@ def hub(session: boto3.Session, template: dict[str, Any], policy_path: Path) -> 
         yield Hub(session, template, policy_path)
 
 
-def _function(hub: Hub, logical_id: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Any]:
+def _function(hub: Hub, logical_id: str, monkeypatch: pytest.MonkeyPatch) -> Function:
     for name, value in hub.environment(logical_id).items():
         monkeypatch.setenv(name, value)
     loaded: list[Handler] = []
@@ -262,22 +291,35 @@ def _function(hub: Hub, logical_id: str, monkeypatch: pytest.MonkeyPatch) -> Cal
         if not loaded:
             loaded.append(hub.load(logical_id))
         answer = loaded[0](event, Context(logical_id))
-        hub.acknowledge(event, answer)
+        if "Records" in event:
+            hub.acknowledge(event, answer)
         return answer
 
     return call
 
 
 @pytest.fixture
-def intake(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Any]:
+def intake(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
     """Return the intake function, in the environment that the template gives it."""
     return _function(hub, "IntakeFunction", monkeypatch)
 
 
 @pytest.fixture
-def reconcile(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Any]:
+def reconcile(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
     """Return the reconcile function, in the environment that the template gives it."""
     return _function(hub, "ReconcileFunction", monkeypatch)
+
+
+@pytest.fixture
+def sweep(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
+    """Return the sweep function, in the environment that the template gives it."""
+    return _function(hub, "SweepFunction", monkeypatch)
+
+
+@pytest.fixture
+def survey(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
+    """Return the survey function, in the environment that the template gives it."""
+    return _function(hub, "SurveyFunction", monkeypatch)
 
 
 @pytest.fixture
@@ -298,6 +340,56 @@ def member(hub: Hub, session: boto3.Session) -> Callable[..., Any]:  # noqa: ARG
     return make
 
 
+class Member:
+    """A member account, as its people see it."""
+
+    def __init__(self, member: Callable[..., Any], account_id: str) -> None:
+        self.account_id = account_id
+        self.ec2 = member("ec2", account_id)
+        self.iam = member("iam", account_id)
+        self.securityhub = member("securityhub", account_id)
+        self.securityhub.enable_security_hub()
+
+    def make_vpc(self) -> str:
+        """Make a VPC; returns its id."""
+        return str(self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"])
+
+    def target(self, resource_id: str, kind: Kind = Kind.VPC) -> str:
+        """Return the message that asks to look at something here."""
+        return work.encode(Target(self.account_id, REGION, kind, resource_id))
+
+    def endpoints(self, vpc_id: str) -> dict[str, dict[str, Any]]:
+        """Return the VPC's endpoints by service."""
+        here = [{"Name": "vpc-id", "Values": [vpc_id]}]
+        return {item["ServiceName"]: item for item in self.ec2.describe_vpc_endpoints(Filters=here)["VpcEndpoints"]}
+
+    def routes(self, vpc_id: str) -> set[str]:
+        """Return the gateways to which the VPC's main table has routes."""
+        here = [{"Name": "vpc-id", "Values": [vpc_id]}]
+        tables = self.ec2.describe_route_tables(Filters=here)["RouteTables"]
+        return {str(route.get("GatewayId")) for table in tables for route in table["Routes"]}
+
+    def findings(self) -> dict[str, dict[str, Any]]:
+        """Return the findings by control and resource, as ``VPCE.1 vpc-1``."""
+        found = self.securityhub.get_findings()["Findings"]
+        return {
+            f"{item['GeneratorId'].removeprefix('portcullis/')} {item['Resources'][0]['Id'].rsplit('/', 1)[-1]}": item
+            for item in found
+        }
+
+
+@pytest.fixture
+def first(member: Callable[..., Any]) -> Member:
+    """Return a member account."""
+    return Member(member, ACCOUNT)
+
+
+@pytest.fixture
+def second(member: Callable[..., Any]) -> Member:
+    """Return another member account."""
+    return Member(member, OTHER_ACCOUNT)
+
+
 class _Raw:
     def __init__(self, body: str) -> None:
         self._body = body.encode()
@@ -310,24 +402,26 @@ class _Raw:
 def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make AWS refuse a call from now on, instead of moto: ``refuse("sqs.SendMessageBatch", status, body)``.
 
-    Only clients of sessions that are made later are refused: those of a function that was not called yet.
+    ``first`` is what it answers once before that: a page with a token, say. Only clients of sessions that are made
+    later are refused: those of a function that was not called yet.
     """
     monkeypatch.setattr(time, "sleep", lambda _: None)  # botocore's pauses between attempts
     (moto,) = (spec[1] for spec in botocore.handlers.BUILTIN_HANDLERS if spec[0] == "before-send")
-    refused: dict[str, tuple[int, str]] = {}
+    refused: dict[str, list[tuple[int, str]]] = {}
 
     def send(event_name: str, request: Any, **more: Any) -> AWSResponse | None:
-        answer = refused.get(event_name.removeprefix("before-send."))
-        if answer is None:
+        answers = refused.get(event_name.removeprefix("before-send."))
+        if answers is None:
             answered: AWSResponse | None = moto(event_name, request, **more)
             return answered
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
         return AWSResponse(request.url, answer[0], HTTPHeaders(), _Raw(answer[1]))
 
     others = [spec for spec in botocore.handlers.BUILTIN_HANDLERS if spec[0] != "before-send"]
     monkeypatch.setattr(botocore.handlers, "BUILTIN_HANDLERS", [*others, ("before-send", send)])
 
-    def refuse(operation: str, status: int, body: str) -> None:
-        refused[operation] = (status, body)
+    def refuse(operation: str, status: int, body: str, *, first: str | None = None) -> None:
+        refused[operation] = ([(200, first)] if first else []) + [(status, body)]
 
     return refuse
 

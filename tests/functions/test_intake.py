@@ -10,16 +10,12 @@ from portcullis import bootstrap
 from portcullis.errors import PortcullisError
 from portcullis.model import Kind, Target
 
-from tests.functions.conftest import REGION, ROOT
+from tests.functions.conftest import NOTHING_FAILED, REGION, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.functions.conftest import Hub, Output
-
-    Function = Callable[[dict[str, Any]], Any]
-
-NOTHING_FAILED: dict[str, Any] = {"batchItemFailures": []}
+    from tests.functions.conftest import Function, Hub, Output
 
 
 def sample(name: str) -> str:
@@ -51,6 +47,7 @@ def test_an_event_becomes_a_message_in_the_group_of_its_vpc(hub: Hub, intake: Fu
         "region": REGION,
         "kind": "vpc",
         "resource_id": "vpc-1",
+        "trigger": f"CreateVpc/{json.loads(sample('CreateVpc'))['detail']['eventID']}",
     }
     assert message["Attributes"]["MessageGroupId"] == f"111122223333/{REGION}/vpc/vpc-1"
 
@@ -108,6 +105,41 @@ def test_an_event_that_cannot_be_read_is_put_aside(
     assert line["level"] == "WARNING"
     assert reason in line["message"]
     assert line["message_id"] == event["Records"][1]["messageId"]
+
+
+def heartbeat(account_id: str = "111122223333") -> str:
+    """Return the event that a member's schedule sends."""
+    envelope = {"version": "0", "id": "beat-1", "time": "2026-03-02T09:14:00Z", "region": REGION, "resources": []}
+    kind = {"source": "portcullis", "detail-type": "Portcullis Heartbeat", "account": account_id}
+    return json.dumps(envelope | kind | {"detail": {"account": "222233334444"}})
+
+
+def test_a_heartbeat_is_noted(hub: Hub, intake: Function, output: Callable[[], Output]) -> None:
+    """In the table that the survey reads; a place that nobody has looked at yet is queued as a whole."""
+    assert intake(hub.deliver("IntakeQueue", heartbeat())) == NOTHING_FAILED
+
+    (known,) = hub.records()
+    assert (known["pk"], known["sk"]) == ("coverage", f"111122223333#{REGION}")
+    assert known["heartbeat_at"] == known["since"]
+    assert hub.triggers() == {Target("111122223333", REGION, Kind.ACCOUNT_REGION): "Portcullis-Heartbeat/beat-1"}
+    assert output().counts == {"Messages": 1, "Heard": 1, "Queued": 1}
+
+
+def test_a_heartbeat_that_cannot_be_noted_comes_again_alone(
+    hub: Hub, intake: Function, refuse: Callable[..., None], output: Callable[[], Output]
+) -> None:
+    """The table throttles: the other messages of the batch are handled."""
+    throttled = {"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException", "message": "x"}
+    refuse("dynamodb.UpdateItem", 400, json.dumps(throttled))
+    event = hub.deliver("IntakeQueue", heartbeat(), made("vpc-1"), "nonsense")
+
+    answer = intake(event)
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": event["Records"][0]["messageId"]}]}
+    assert hub.queued() == {vpc("vpc-1")}
+    assert list(hub.buried("IntakeDeadLetters")) == ["nonsense"]
+    (line,) = output().steps("retry")
+    assert "a heartbeat could not be noted" in line["message"]
 
 
 def test_a_throttled_work_queue_gives_the_batch_back(
@@ -177,7 +209,7 @@ def test_the_function_is_wired_once(hub: Hub, intake: Function) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["WORK_QUEUE_URL", "QUEUE_DELAY_SECONDS", "DEAD_LETTER_QUEUE_URL", "REMEDIATOR_ROLE_NAME"]
+    "name", ["WORK_QUEUE_URL", "QUEUE_DELAY_SECONDS", "DEAD_LETTER_QUEUE_URL", "REMEDIATOR_ROLE_NAME", "TABLE_NAME"]
 )
 def test_a_missing_variable_is_named(
     hub: Hub, intake: Function, monkeypatch: pytest.MonkeyPatch, output: Callable[[], Output], name: str

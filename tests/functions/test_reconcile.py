@@ -4,86 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from portcullis import bootstrap, work
+from portcullis.adapters.clock import SystemClock
 from portcullis.batch import ATTEMPTS
 from portcullis.errors import PolicyError, PortcullisError
 from portcullis.model import OWNERSHIP_TAG, Kind, Target
 
-from tests.functions.conftest import REGION
+from tests.functions.conftest import ACCOUNT, ASSUME_DENIED, DENIED, NOTHING_FAILED, REGION, THROTTLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.functions.conftest import Hub, Output
+    from tests.functions.conftest import Function, Hub, Member, Output
 
-    Function = Callable[[dict[str, Any]], Any]
-
-ACCOUNT, OTHER_ACCOUNT = "111122223333", "222233334444"
-NOTHING_FAILED: dict[str, Any] = {"batchItemFailures": []}
 S3, DYNAMODB = f"com.amazonaws.{REGION}.s3", f"com.amazonaws.{REGION}.dynamodb"
-DENIED = (
-    "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You are not authorized.</Message></Error>"
-    "</Errors><RequestID>r</RequestID></Response>"
-)
-ASSUME_DENIED = (
-    "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error>"
-    "<RequestId>r</RequestId></ErrorResponse>"
-)
-THROTTLED = DENIED.replace("UnauthorizedOperation", "RequestLimitExceeded")
-
-
-class Member:
-    """A member account, as its people see it."""
-
-    def __init__(self, member: Callable[..., Any], account_id: str) -> None:
-        self.account_id = account_id
-        self.ec2 = member("ec2", account_id)
-        self.iam = member("iam", account_id)
-        self.securityhub = member("securityhub", account_id)
-        self.securityhub.enable_security_hub()
-
-    def make_vpc(self) -> str:
-        """Make a VPC; returns its id."""
-        return str(self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"])
-
-    def target(self, resource_id: str, kind: Kind = Kind.VPC) -> str:
-        """Return the message that asks to look at something here."""
-        return work.encode(Target(self.account_id, REGION, kind, resource_id))
-
-    def endpoints(self, vpc_id: str) -> dict[str, dict[str, Any]]:
-        """Return the VPC's endpoints by service."""
-        here = [{"Name": "vpc-id", "Values": [vpc_id]}]
-        return {item["ServiceName"]: item for item in self.ec2.describe_vpc_endpoints(Filters=here)["VpcEndpoints"]}
-
-    def routes(self, vpc_id: str) -> set[str]:
-        """Return the gateways to which the VPC's main table has routes."""
-        here = [{"Name": "vpc-id", "Values": [vpc_id]}]
-        tables = self.ec2.describe_route_tables(Filters=here)["RouteTables"]
-        return {str(route.get("GatewayId")) for table in tables for route in table["Routes"]}
-
-    def findings(self) -> dict[str, dict[str, Any]]:
-        """Return the findings by control and resource, as ``VPCE.1 vpc-1``."""
-        found = self.securityhub.get_findings()["Findings"]
-        return {
-            f"{item['GeneratorId'].removeprefix('portcullis/')} {item['Resources'][0]['Id'].rsplit('/', 1)[-1]}": item
-            for item in found
-        }
-
-
-@pytest.fixture
-def first(member: Callable[..., Any]) -> Member:
-    """Return a member account."""
-    return Member(member, ACCOUNT)
-
-
-@pytest.fixture
-def second(member: Callable[..., Any]) -> Member:
-    """Return another member account."""
-    return Member(member, OTHER_ACCOUNT)
 
 
 def test_a_vpc_is_mended_and_reported(hub: Hub, first: Member, reconcile: Function) -> None:
@@ -145,17 +83,17 @@ def test_an_instance_is_given_the_default_profile(hub: Hub, first: Member, recon
 def test_an_account_and_region_become_targets(
     hub: Hub, first: Member, reconcile: Function, output: Callable[[], Output]
 ) -> None:
-    """A wide look changes nothing itself: what needs something is queued, under its own group."""
+    """A wide look changes nothing itself: what needs something is queued, under its own group, with its trigger."""
     vpc_id = first.make_vpc()
-    whole = work.encode(Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION))
+    whole = work.encode(Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION), "DeleteVpcEndpoints/e-1")
 
     answer = reconcile(hub.deliver("WorkQueue", whole))
 
     assert answer == NOTHING_FAILED
-    assert Target(ACCOUNT, REGION, Kind.VPC, vpc_id) in hub.queued()
+    assert hub.triggers()[Target(ACCOUNT, REGION, Kind.VPC, vpc_id)] == "DeleteVpcEndpoints/e-1"
     assert first.endpoints(vpc_id) == {}
     assert first.findings() == {}
-    (line,) = output().steps("expanded")
+    (line,) = output().steps("swept")
     assert vpc_id in line["resource_ids"]
 
 
@@ -244,7 +182,7 @@ def test_the_roles_of_the_partition_are_assumed(
     role = f"arn:{partition}:iam::{ACCOUNT}:role/portcullis-observer"
     assert early_answer == {"batchItemFailures": [{"itemIdentifier": event["Records"][0]["messageId"]}]}
     assert last_answer == NOTHING_FAILED
-    assert hub.buried("WorkDeadLetters") == {body: f"assuming {role}: AccessDenied: no"}
+    assert hub.buried("WorkDeadLetters") == {body: f"{role} cannot be assumed: it is missing or does not trust us"}
 
 
 def test_only_what_may_pass_is_delivered_again(
@@ -418,7 +356,7 @@ def test_a_policy_that_is_mended_works_at_the_next_invocation(
 
 def test_the_clock_is_in_utc() -> None:
     """Times are compared and written with their zone."""
-    offset = bootstrap.SystemClock().now().utcoffset()
+    offset = SystemClock().now().utcoffset()
 
     assert offset is not None
     assert offset.total_seconds() == 0

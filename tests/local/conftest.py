@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.organisation import LocalOrganisation
-from tests.local.example import write_checkout
+from tests.local.example import PARAMETERS, write_checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def taken_port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def organisation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalOrganisation]:
-    """One running organisation for a module, with the example deployed."""
+    """One running organisation for a module, with the example deployed; its schedules only run when told to."""
     folder = write_checkout(tmp_path_factory.mktemp("checkout"))
-    with LocalOrganisation(checkout=folder) as organisation:
+    with LocalOrganisation(checkout=folder, parameters=PARAMETERS, schedules_at_once=False) as organisation:
         yield organisation

@@ -1,4 +1,4 @@
-"""A small checkout for the tests: a hub template, member templates, two layers and two functions."""
+"""A small checkout for the tests: a hub template, member templates, a state machine, two layers, two functions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+PARAMETERS = {"GovernedRegions": "us-east-1,eu-west-1"}
+"""Two Regions are enough, and quicker than three."""
+
 HUB = """
 AWSTemplateFormatVersion: "2010-09-09"
 Transform: AWS::Serverless-2016-10-31
 Parameters:
   OrganizationId: {Type: String}
+  TargetOrganizationalUnitIds: {Type: CommaDelimitedList}
+  GovernedRegions: {Type: CommaDelimitedList}
   Delay: {Type: Number, Default: 0, MinValue: 0, MaxValue: 900}
 Globals:
   Function:
@@ -44,7 +49,7 @@ Resources:
     Properties:
       EventBusName: !Ref Bus
       EventPattern:
-        source: [aws.ec2, example]
+        source: [aws.ec2, example, beat]
       Targets:
         - Id: intake
           Arn: !GetAtt Intake.Arn
@@ -114,8 +119,92 @@ Resources:
             BatchSize: 1
             ScalingConfig: {MaximumConcurrency: 3}
             FunctionResponseTypes: [ReportBatchItemFailures]
+  Machine:
+    Type: AWS::Serverless::StateMachine
+    Properties:
+      DefinitionUri: infra/machine.asl.json
+      DefinitionSubstitutions: {PerformArn: !GetAtt Perform.Arn}
+      Role: !GetAtt MachineRole.Arn
+  MachineRole:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Version: "2012-10-17"
+        Statement:
+          - Effect: Allow
+            Principal: {Service: states.amazonaws.com}
+            Action: sts:AssumeRole
+            Condition: {StringEquals: {aws:SourceAccount: !Ref AWS::AccountId}}
+      Policies:
+        - PolicyName: run
+          PolicyDocument:
+            Version: "2012-10-17"
+            Statement:
+              - {Effect: Allow, Action: lambda:InvokeFunction, Resource: !GetAtt Perform.Arn}
+              - {Effect: Allow, Action: states:StartExecution, Resource: "*"}
+  Timer:
+    Type: AWS::Scheduler::Schedule
+    DependsOn: MemberRegions
+    Properties:
+      ScheduleExpression: rate(2 hours)
+      FlexibleTimeWindow: {Mode: "OFF"}
+      Target: {Arn: !Ref Machine, RoleArn: !GetAtt TimerRole.Arn, Input: '{"do": "nothing"}'}
+  TimerRole:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Version: "2012-10-17"
+        Statement:
+          - Effect: Allow
+            Principal: {Service: scheduler.amazonaws.com}
+            Action: sts:AssumeRole
+            Condition: {StringEquals: {aws:SourceAccount: !Ref AWS::AccountId}}
+      Policies:
+        - PolicyName: start
+          PolicyDocument:
+            Version: "2012-10-17"
+            Statement:
+              - {Effect: Allow, Action: states:StartExecution, Resource: !Ref Machine}
+  MemberAccounts:
+    Type: AWS::CloudFormation::StackSet
+    Properties: &StackSet
+      StackSetName: example-account
+      PermissionModel: SERVICE_MANAGED
+      CallAs: DELEGATED_ADMIN
+      Capabilities: [CAPABILITY_NAMED_IAM]
+      TemplateURL: infra/member-account.yaml
+      Parameters: [{ParameterKey: BusArn, ParameterValue: !GetAtt Bus.Arn}]
+      AutoDeployment: {Enabled: true, RetainStacksOnAccountRemoval: false}
+      StackInstancesGroup:
+        - DeploymentTargets: {OrganizationalUnitIds: !Ref TargetOrganizationalUnitIds}
+          Regions: [!Ref AWS::Region]
+  MemberRegions:
+    Type: AWS::CloudFormation::StackSet
+    DependsOn: [MemberAccounts]
+    Properties:
+      <<: *StackSet
+      StackSetName: example-region
+      TemplateURL: infra/member-region.yaml
+      StackInstancesGroup:
+        - DeploymentTargets: {OrganizationalUnitIds: !Ref TargetOrganizationalUnitIds}
+          Regions: !Ref GovernedRegions
 Outputs:
   BusArn: {Value: !GetAtt Bus.Arn}
+"""
+
+MACHINE = """
+{
+  "StartAt": "Do",
+  "States": {
+    "Do": {
+      "Type": "Task",
+      "Resource": "arn:aws:states:::lambda:invoke",
+      "Parameters": {"FunctionName": "${PerformArn}", "Payload.$": "$"},
+      "OutputPath": "$.Payload",
+      "End": true
+    }
+  }
+}
 """
 
 MEMBER_ACCOUNT = """
@@ -147,11 +236,39 @@ Resources:
   Forward:
     Type: AWS::Events::Rule
     Properties:
-      EventPattern: {source: [aws.ec2], detail: {eventName: [CreateVpc]}}
+      EventPattern: {$or: [{source: [aws.ec2], detail: {eventName: [CreateVpc]}}, {source: [beat]}]}
       Targets:
         - Id: hub
           Arn: !Ref BusArn
           RoleArn: !Sub arn:${AWS::Partition}:iam::${AWS::AccountId}:role/example-forwarder
+  Beat:
+    Type: AWS::Scheduler::Schedule
+    DependsOn: Forward
+    Properties:
+      Name: beat
+      ScheduleExpression: rate(1 day)
+      FlexibleTimeWindow: {Mode: "OFF"}
+      Target:
+        Arn: !Sub arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default
+        RoleArn: !GetAtt BeatRole.Arn
+        EventBridgeParameters: {Source: beat, DetailType: Beat}
+        Input: '{"version": 1}'
+  BeatRole:
+    Type: AWS::IAM::Role
+    Properties:
+      RoleName: !Sub example-beat-${AWS::Region}
+      AssumeRolePolicyDocument:
+        Version: "2012-10-17"
+        Statement:
+          - {Effect: Allow, Principal: {Service: scheduler.amazonaws.com}, Action: sts:AssumeRole}
+      Policies:
+        - PolicyName: beat
+          PolicyDocument:
+            Version: "2012-10-17"
+            Statement:
+              - Effect: Allow
+                Action: events:PutEvents
+                Resource: !Sub arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default
 """
 
 DISPATCH = """
@@ -176,6 +293,8 @@ def handle(event, context):
 PERFORM = """
 import importlib, json, os, sys, time
 
+failures = {}
+
 def handle(event, context):
     for record in event.get("Records", []):
         body = json.loads(record["body"])
@@ -188,6 +307,13 @@ def handle(event, context):
     do = event.get("do")
     if do == "raise":
         raise ValueError("no such thing")
+    if do == "flake":
+        failures[event["key"]] = failures.get(event["key"], 0) + 1
+        if failures[event["key"]] <= event["times"]:
+            raise TimeoutError("not yet")
+    if do == "echo":
+        time.sleep(event.get("seconds", 0))
+        return event
     if do == "exit":
         os._exit(3)
     if do == "sleep":
@@ -217,6 +343,7 @@ FILES = {
     "template.yaml": HUB,
     "infra/member-account.yaml": MEMBER_ACCOUNT,
     "infra/member-region.yaml": MEMBER_REGION,
+    "infra/machine.asl.json": MACHINE,
     "functions/dispatch/handler.py": DISPATCH,
     "functions/perform/handler.py": PERFORM,
     "layers/core/portcullis/__init__.py": '"""Stands for the package."""\n',

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.organisation import LocalOrganisation, PortTakenError
+from tests.local.example import PARAMETERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ def test_a_second_start_finds_an_empty_aws_and_nothing_of_the_first(checkout: Pa
     threads = set(threading.enumerate())
     pids = []
     for _ in range(2):
-        with LocalOrganisation(checkout=checkout) as organisation:
+        with LocalOrganisation(checkout=checkout, parameters=PARAMETERS, schedules_at_once=False) as organisation:
             ec2 = organisation.client("ec2", "111122223333")
             assert [vpc["IsDefault"] for vpc in ec2.describe_vpcs()["Vpcs"]] == [True]
             ec2.create_vpc(CidrBlock="10.0.0.0/16")
@@ -30,6 +31,36 @@ def test_a_second_start_finds_an_empty_aws_and_nothing_of_the_first(checkout: Pa
             os.kill(pid, 0)
     left = {thread for thread in threading.enumerate() if not thread.daemon} - threads
     assert left == set()
+
+
+def test_schedules_begin_at_once(checkout: Path) -> None:
+    """As AWS has it for rates: a heartbeat from everywhere, the management account included, and one execution."""
+    with LocalOrganisation(checkout=checkout, parameters=PARAMETERS) as organisation:
+        assert organisation.settled(30)
+        steps = organisation.journal.since(0)
+    places = [
+        (step.data["performed"]["account"], step.data["performed"]["region"])
+        for step in steps
+        if "performed" in step.data
+    ]
+    assert len(places) == len(set(places)) == 12
+    assert ("555566667777", "eu-west-1") in places
+    assert [step.text.rsplit(" ", 1)[1] for step in steps if "portcullis-Machine" in step.text] == [
+        "started",
+        "succeeded",
+    ]
+
+
+def test_the_management_account_can_be_left_out(checkout: Path) -> None:
+    """Then it has no member stacks, and no StackSet brings them."""
+    with LocalOrganisation(
+        checkout=checkout, management_stacks=False, schedules_at_once=False, parameters=PARAMETERS
+    ) as organisation:
+        texts = [step.text for step in organisation.journal.since(0)]
+        assert not organisation.client("events", "555566667777").list_rules()["Rules"]
+        assert organisation.client("events", "111122223333").list_rules()["Rules"]
+    assert "16 stacks are deployed" in texts
+    assert not [text for text in texts if "555566667777" in text]
 
 
 def test_a_taken_port_is_refused(checkout: Path, taken_port: int) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from local.clients import DeploymentClients
 from local.fidelity.authorization import AssumeRoleDeniedError
-from local.organisation import deploy_hub, deploy_members
+from local.organisation import deploy_hub
 from local.resources import HANDLERS, Stack, deploy
 from local.template import TemplateError, load
 
@@ -20,6 +23,17 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 _numbers = itertools.count(1)
 
+HUB_PARAMETERS = {
+    "OrganizationId": "o-a1b2c3d4e5",
+    "TargetOrganizationalUnitIds": "r-a1b2",
+    "GovernedRegions": "us-east-1",
+}
+NOBODY: Any = SimpleNamespace(accounts_below=lambda _: [])
+QUEUE = """AWS::SQS::Queue
+  Forwarder2:
+    Type: AWS::IAM::Role
+    Properties:
+      RoleName: example-f"""
 UNTRUSTED = """\
       CodeUri: functions/perform
       AssumeRolePolicyDocument:
@@ -65,6 +79,9 @@ def deploy_text(organisation: LocalOrganisation, folder: Path, text: str) -> Sta
         ("      CodeUri: functions/perform", UNTRUSTED, "does not trust lambda"),
         ("FunctionResponseTypes: [ReportBatchItemFailures]", "Enabled: true", "teach local/resources.py"),
         ("            FunctionResponseTypes: [ReportBatchItemFailures]\n", "", "only FunctionResponseTypes "),
+        ("{PerformArn: !GetAtt Perform.Arn}", "{}", r"Machine: the definition needs .* for \${PerformArn}"),
+        ("{Service: states.amazonaws.com}", "{Service: lambda.amazonaws.com}", "does not trust states.amazonaws.com"),
+        ("rate(2 hours)", "cron(0 12 * * ? *)", r"Timer: .*not known here: cron\(0 12 \* \* \? \*\)"),
         ("Layers: [!Ref CoreLayer, ", "Layers: [arn:aws:lambda:x, ", "layers of other stacks are not available here"),
     ],
 )
@@ -78,30 +95,40 @@ def test_what_aws_would_not_run_is_refused(
     assert old in text
     file.write_text(text.replace(old, new, 1).replace("Name: bus", f"Name: {name}"))
     with pytest.raises((TemplateError, AssumeRoleDeniedError), match=complaint):
-        deploy_hub(organisation.clients, checkout, {"OrganizationId": "o-a1b2c3d4e5"}, name=name)
+        deploy_hub(organisation.clients, checkout, HUB_PARAMETERS, name=name, organisation=NOBODY)
 
 
-def test_a_member_parameter_that_the_hub_does_not_put_out_is_refused(
-    organisation: LocalOrganisation, checkout: Path
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("{ParameterKey: BusArn,", "{ParameterKey: Bus,", "member-account.yaml: there is no parameter Bus"),
+        ("TemplateURL: infra/member-account.yaml", "TemplateURL: https://x/y.yaml", "there is no https://x/y.yaml"),
+        ("PermissionModel: SERVICE_MANAGED", "PermissionModel: SELF_MANAGED", "only service-managed StackSets"),
+        ("{Enabled: true, ", "{Enabled: false, ", "only service-managed StackSets"),
+        (
+            "{OrganizationalUnitIds: !Ref",
+            "{AccountFilterType: NONE, OrganizationalUnitIds: !Ref",
+            "only service-managed",
+        ),
+        ("Capabilities: [CAPABILITY_NAMED_IAM]", "Capabilities: [CAPABILITY_IAM]", "it needs CAPABILITY_NAMED_IAM"),
+        ("CallAs: DELEGATED_ADMIN", "CallAs: DELEGATED_ADMIN\n      Tags: []", "StackSet with Tags: teach"),
+        ("AWS::IAM::Role\n    Properties:\n      RoleName: example-f", QUEUE, "only the hub's functions and queues"),
+    ],
+)
+def test_a_stack_set_that_would_not_reach_the_members_as_on_aws_is_refused(
+    organisation: LocalOrganisation, checkout: Path, old: str, new: str, complaint: str
 ) -> None:
-    """Parameters of member templates are filled by name."""
-    with pytest.raises(TemplateError, match=r"member-account.yaml: parameter BusArn has no default"):
-        deploy_members(organisation.clients, checkout, {"OtherOutput": "x"})
-
-
-def test_a_member_template_may_hold_no_functions(organisation: LocalOrganisation, checkout: Path) -> None:
-    """They would not run: only the hub's do."""
-    (checkout / "infra/fn").mkdir()
-    (checkout / "infra/fn/handler.py").touch()
-    (checkout / "infra/member-account.yaml").write_text("""
-Transform: AWS::Serverless-2016-10-31
-Resources:
-  F: {Type: AWS::Serverless::Function, Properties: {CodeUri: fn, Handler: handler.h, Runtime: python3.13}}
-""")
-    with pytest.raises(
-        TemplateError, match=r"infra/member-account.yaml: only the hub's functions and queues are served here"
+    """By the stack that holds it, while it is created."""
+    name = f"stack{next(_numbers)}"
+    for file in (checkout / "template.yaml", checkout / "infra/member-account.yaml"):
+        file.write_text(file.read_text().replace(old, new, 1).replace("{Name: example}", f"{{Name: {name}}}"))
+    nobody = SimpleNamespace(**vars(NOBODY), is_enabled=lambda *_: True, tell=lambda *_: None)
+    nobody.accounts_below = lambda _: [f"{next(_numbers):012}"]
+    with (
+        closing(DeploymentClients(organisation.clients.endpoint_url)) as clients,
+        pytest.raises(TemplateError, match=complaint),
     ):
-        deploy_members(organisation.clients, checkout, {})
+        deploy_hub(clients, checkout, HUB_PARAMETERS, name=name, organisation=nobody)
 
 
 @pytest.mark.parametrize("type_name", sorted(HANDLERS))
@@ -117,7 +144,7 @@ def test_every_handler_refuses_properties_that_it_does_not_know(
 def test_attributes_of_resources_that_are_not_handled_are_refused(
     organisation: LocalOrganisation, tmp_path: Path
 ) -> None:
-    """Condition and DependsOn would need work."""
+    """Condition would need work."""
     text = "Resources: {Queue: {Type: AWS::SQS::Queue, Condition: Never}}"
     with pytest.raises(TemplateError, match=r"some.yaml: Queue: AWS::SQS::Queue with Condition: teach"):
         deploy_text(organisation, tmp_path, text)

@@ -33,6 +33,7 @@ def resolve(folder: Path, expression: str, **parameters: str) -> Any:
         f"""
 Parameters:
   Name: {{Type: String, Default: portcullis}}
+  Names: {{Type: CommaDelimitedList, Default: "a, b"}}
 Conditions:
   Default: !Equals [!Ref Name, portcullis]
   Other: !Not [!Equals [!Ref Name, portcullis]]
@@ -57,6 +58,8 @@ Resources:
         ("!GetAtt A.Nested.Value", "deep"),
         ('!Sub "${A}/${A.Arn}/${AWS::Region}/${A.Nested.Value}"', "a-ref/a-arn/us-east-1/deep"),
         ('!Join ["-", [!Ref A, 1, true]]', "a-ref-1-true"),
+        ("!Ref Names", ["a", "b"]),
+        ('!Join [",", !Ref Names]', "a,b"),
         ("!If [Default, !Ref A, !Ref DoesNotExist]", "a-ref"),
         ("!If [Other, 1, 2]", 2),
         ("[!Ref A, !Ref AWS::NoValue]", ["a-ref"]),
@@ -79,6 +82,9 @@ def test_intrinsics(tmp_path: Path, expression: str, expected: object) -> None:
         ("!Ref Nothing", "Nothing is neither a parameter nor a resource"),
         ("!GetAtt A.Nothing", "A has no attribute Nothing"),
         ("!Join [x]", "cannot resolve"),
+        ("!Join [x, !Ref Name]", "cannot resolve"),
+        ("!Join [x, [!Ref Names]]", "is no text; join it"),
+        ('!Sub "${Names}"', "is no text; join it"),
         ("!If [Nothing, 1, 2]", "there is no condition Nothing"),
     ],
 )
@@ -91,6 +97,8 @@ def test_what_cannot_be_resolved_is_named(tmp_path: Path, expression: str, compl
 PARAMETERS = """
 Parameters:
   Size: {Type: Number, Default: 5}
+  Word: {Type: String, Default: abc, AllowedPattern: "[a-z]+"}
+  Words: {Type: CommaDelimitedList, Default: "abc,def", AllowedPattern: "[a-z]+"}
   Required: {Type: String}
 Resources: {A: {Type: Some::Type}}
 """
@@ -101,6 +109,8 @@ Resources: {A: {Type: Some::Type}}
     [
         ({}, "parameter Required has no default"),
         ({"Required": "x", "Typo": "x"}, "there is no parameter Typo"),
+        ({"Required": "x", "Word": "abc,def"}, "Word: abc,def does not match its AllowedPattern"),
+        ({"Required": "x", "Words": "abc, d3f, "}, "Words: d3f,  does not match its AllowedPattern"),
     ],
 )
 def test_parameters_are_checked(tmp_path: Path, parameters: dict[str, str], complaint: str) -> None:
@@ -137,11 +147,36 @@ Outputs:
     assert list(created) == ["A", "B", "C", "D"]
 
 
+def test_what_is_depended_on_is_created_first(tmp_path: Path) -> None:
+    """One by its name, or several; a circle is an error."""
+    text = """
+Resources:
+  C: {Type: T, DependsOn: B}
+  B: {Type: T, DependsOn: [A, D]}
+  A: {Type: T}
+  D: {Type: T}
+"""
+    scope, created = scope_of(tmp_path, text)
+    scope.create_all()
+    assert list(created) == ["A", "D", "B", "C"]
+    scope, _ = scope_of(tmp_path, text.replace("D: {Type: T}", "D: {Type: T, DependsOn: C}"))
+    with pytest.raises(TemplateError, match="depends on it: a circle of references"):
+        scope.create_all()
+
+
 FUNCTION = """
 Transform: AWS::Serverless-2016-10-31
 Resources:
   F:
     Type: AWS::Serverless::Function
+    Properties: """
+
+
+MACHINE = """
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  M:
+    Type: AWS::Serverless::StateMachine
     Properties: """
 
 
@@ -151,6 +186,7 @@ Resources:
         ("Resources: [", "template.yaml: "),
         ("Parameters: {}", "needs a mapping named Resources"),
         (FUNCTION + "{CodeUri: nowhere, Handler: a.b, Runtime: python3.13}", "F.CodeUri: there is no "),
+        (MACHINE + "{DefinitionUri: nowhere.json}", "M.DefinitionUri: there is no file nowhere.json"),
         (FUNCTION + "{CodeUri: ., Handlers: a.b}", "not valid SAM: .*Handlers"),
     ],
 )
@@ -164,7 +200,8 @@ def test_bad_templates_are_refused(tmp_path: Path, text: str, complaint: str) ->
 
 def test_sam_is_translated_and_its_folders_are_found(checkout: Path) -> None:
     """Globals, event sources and layers become plain resources; code leads back to its folder."""
-    template = load(checkout / "template.yaml", {"OrganizationId": "o-a1b2c3d4e5"})
+    values = {"OrganizationId": "o-a1b2c3d4e5", "TargetOrganizationalUnitIds": "r-a1b2", "GovernedRegions": "us-east-1"}
+    template = load(checkout / "template.yaml", values)
     resources = template.section("Resources")
     function = resources["Dispatch"]["Properties"]
     source = template.source(function["Code"])
@@ -174,5 +211,5 @@ def test_sam_is_translated_and_its_folders_are_found(checkout: Path) -> None:
     assert mapping["Properties"]["BatchSize"] == 5
     (layer,) = (r for name, r in resources.items() if name.startswith("PolicyLayer"))
     assert template.source(layer["Properties"]["Content"]).logical_id == "PolicyLayer"
-    with pytest.raises(TemplateError, match="code must come from a local folder"):
+    with pytest.raises(TemplateError, match="code must come from the checkout"):
         template.source({"S3Bucket": "elsewhere", "S3Key": "Dispatch"})

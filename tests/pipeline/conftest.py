@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def organisation() -> Iterator[LocalOrganisation]:
-    """The local organisation, with Portcullis deployed from the real templates."""
-    with LocalOrganisation(parameters=PARAMETERS) as running:
+    """The local organisation, with Portcullis deployed from the real templates; nothing is underway in it."""
+    with LocalOrganisation(parameters=PARAMETERS, schedules_at_once=False) as running:
         yield running

@@ -30,11 +30,23 @@ def test_every_scene_ends_as_aws_would_show(told: tuple[int, dict[str, Any]]) ->
 
 
 def test_every_scene_is_told_as_data(told: tuple[int, dict[str, Any]]) -> None:
-    """Calls, targets, evaluations, findings and seconds are there for each scene, and none is empty."""
+    """What people called, what was looked at and found, what was filed, and how long it took."""
     for scene in told[1]["scenes"]:
-        for part in ("calls", "targets", "evaluations", "findings"):
+        # The first scene is the deployment's own; what only a sweep sees has no event.
+        parts = {"The organisation": ("targets", "evaluations"), "An account without Security Hub": ("calls",)}
+        for part in (*parts.get(scene["title"], ("calls", "evaluations")), "findings"):
             assert scene[part], f"{scene['title']} has no {part}"
         assert scene["seconds"] > 0
+
+
+def test_the_account_that_joins_late_is_compliant_at_the_end(told: tuple[int, dict[str, Any]]) -> None:
+    """At least five accounts and three Regions, all covered, among them the one that joined during the run."""
+    covered = told[1]["coverage"]
+    accounts = {one["account_id"] for one in covered}
+    assert len(accounts) >= 5
+    assert demo.NEWCOMER in accounts
+    assert len(covered) == len(accounts) * 3
+    assert {one["state"] for one in covered} == {"ok"}
 
 
 def test_actions_carry_the_ids_of_what_they_made(told: tuple[int, dict[str, Any]]) -> None:

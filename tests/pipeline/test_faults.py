@@ -26,7 +26,7 @@ def _checkout(folder: Path, file: str, old: str, new: str) -> Path:
 def test_a_letter_missing_in_a_rule_means_that_nothing_happens(tmp_path: Path) -> None:
     """The events really pass the rules of the template."""
     checkout = _checkout(tmp_path, "template.yaml", "            - CreateVpc\n", "            - CreateVp\n")
-    with LocalOrganisation(parameters=PARAMETERS, checkout=checkout) as organisation:
+    with LocalOrganisation(parameters=PARAMETERS, checkout=checkout, schedules_at_once=False) as organisation:
         stage = Stage(organisation)
         vpc_id = stage.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         assert organisation.settled(60)
@@ -38,7 +38,7 @@ def test_an_action_missing_in_the_remediator_is_a_finding_that_says_so(tmp_path:
     checkout = _checkout(
         tmp_path, "infra/member-account.yaml", "Action: ec2:CreateVpcEndpoint", "Action: ec2:DescribeVpcs"
     )
-    with LocalOrganisation(parameters=PARAMETERS, checkout=checkout) as organisation:
+    with LocalOrganisation(parameters=PARAMETERS, checkout=checkout, schedules_at_once=False) as organisation:
         stage = Stage(organisation)
         vpc_id = stage.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         assert organisation.settled(60)
@@ -51,7 +51,7 @@ def test_an_action_missing_in_the_remediator_is_a_finding_that_says_so(tmp_path:
 def test_an_action_missing_in_the_observer_leaves_everything_as_it_is_and_is_reported(tmp_path: Path) -> None:
     """What cannot be seen is not judged: no change, no finding, and the target is a dead letter with the reason."""
     checkout = _checkout(tmp_path, "infra/member-account.yaml", "                  - ec2:DescribeVpcs\n", "")
-    with LocalOrganisation(parameters=PARAMETERS, checkout=checkout) as organisation:
+    with LocalOrganisation(parameters=PARAMETERS, checkout=checkout, schedules_at_once=False) as organisation:
         stage = Stage(organisation)
         vpc_id = stage.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         assert organisation.settled(60)

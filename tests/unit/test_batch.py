@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from portcullis import work
 from portcullis.batch import ATTEMPTS, backoff_seconds
 from portcullis.errors import ObservationError, TransientError
-from portcullis.model import Kind, Target
+from portcullis.model import Work
 from portcullis.policy import Mode
 
-from tests.fakes import ACCOUNT, OTHER_REGION, REGION, CrashError, Trouble, World, policy_of
+from tests.fakes import (
+    ACCOUNT,
+    OTHER_ACCOUNT,
+    OTHER_REGION,
+    REGION,
+    START,
+    CrashError,
+    Trouble,
+    World,
+    instance,
+    policy_of,
+    vpc,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from portcullis.model import Target
 
 
 def message(name: str, body: str, receives: int = 1) -> dict[str, Any]:
@@ -24,11 +40,6 @@ def message(name: str, body: str, receives: int = 1) -> dict[str, Any]:
 def failures(*names: str) -> dict[str, Any]:
     """Return the partial batch response with these failures."""
     return {"batchItemFailures": [{"itemIdentifier": name} for name in names]}
-
-
-def vpc(resource_id: str, region: str = REGION) -> Target:
-    """Return a target that names a VPC."""
-    return Target(ACCOUNT, region, Kind.VPC, resource_id)
 
 
 def world_with_event() -> tuple[World, str, Target]:
@@ -48,8 +59,9 @@ class TestIntake:
         response = world.intake.handle([message("a", event), message("b", event)])
 
         assert response == failures()
-        assert world.queue.sent == [target]
+        assert (world.queue.sent, world.queue.triggers) == ([target], ["CreateVpc/event-0001"])
         assert world.journal.steps() == ["queued"]
+        assert world.journal.entries[0].fields["trigger"] == "CreateVpc/event-0001"
         assert world.journal.entries[0].message == f"look at vpc {target.resource_id}"
 
     def test_an_account_region_target_reads_well_in_the_journal(self) -> None:
@@ -83,7 +95,7 @@ class TestIntake:
         assert world.intake.handle(batch) == failures("a", "b")
         assert world.queue.waiting == []
         assert world.intake.handle(batch) == failures()
-        assert [work.decode(queued.body) for queued in world.queue.waiting] == [target]
+        assert [work.decode(queued.body, "m").target for queued in world.queue.waiting] == [target]
 
     def test_an_event_that_was_buried_does_not_come_again(self) -> None:
         """With the work queue down, the readable events come again; the buried one is in the dead letters once."""
@@ -119,6 +131,184 @@ class TestIntake:
 
         assert len(world.aws.events) == 3
         assert len(world.queue.sent) == sent
+
+    def test_what_set_it_off_reaches_the_change(self) -> None:
+        """From the event's name and id in CloudTrail to the work in whose name the remediator acts."""
+        world, event, target = world_with_event()
+
+        world.intake.handle([message("a", event)])
+        world.drain()
+
+        assert {performed for performed, _ in world.aws.performed} == {Work(target, "m-1", "CreateVpc/event-0001")}
+
+
+def heartbeat(account_id: str = ACCOUNT, detail: dict[str, Any] | None = None) -> str:
+    """Return the event that a member's schedule sends."""
+    kind = {"source": "portcullis", "detail-type": "Portcullis Heartbeat", "id": "beat-1"}
+    return json.dumps(kind | {"account": account_id, "region": REGION, "detail": detail or {}})
+
+
+FORGED: dict[str, Any] = {
+    "account": OTHER_ACCOUNT,
+    "region": OTHER_REGION,
+    "recipientAccountId": OTHER_ACCOUNT,
+    "awsRegion": OTHER_REGION,
+    "userIdentity": {
+        "type": "AssumedRole",
+        "accountId": OTHER_ACCOUNT,
+        "arn": f"arn:aws:sts::{OTHER_ACCOUNT}:assumed-role/admin/x",
+        "sessionContext": {"sessionIssuer": {"type": "Role", "accountId": OTHER_ACCOUNT, "userName": "admin"}},
+    },
+    "resources": [{"accountId": OTHER_ACCOUNT, "ARN": f"arn:aws:ec2:{OTHER_REGION}:{OTHER_ACCOUNT}:vpc/vpc-0001"}],
+    "sharedEventID": "x",
+    "vpcEndpointAccountId": OTHER_ACCOUNT,
+}
+"""Whatever a record may claim about accounts and Regions."""
+
+
+class TestHeartbeats:
+    """A heartbeat shows that a place's events arrive; the first ones bring its first look."""
+
+    def test_the_first_one_is_noted_and_brings_a_look_at_everything(self) -> None:
+        """Who has just joined does not wait for the next sweep: what is there already is mended."""
+        world = World()
+        vpc_id = world.aws.region().create_vpc()
+
+        assert world.intake.handle([message("a", heartbeat())]) == failures()
+
+        assert (world.queue.sent, world.queue.triggers) == ([whole()], ["Portcullis-Heartbeat/beat-1"])
+        assert world.coverage.known[ACCOUNT, REGION].heartbeat_at == START.isoformat()
+        assert world.journal.steps() == ["heard", "queued"]
+        world.drain()
+        assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
+        assert {performed.trigger for performed, _ in world.aws.performed} == {"Portcullis-Heartbeat/beat-1"}
+
+    def test_where_a_sweep_has_looked_it_is_only_noted(self) -> None:
+        """Twice a day, everywhere: it costs one write, no look."""
+        world = World()
+        world.sweep()
+        world.clock.advance(3600)
+
+        assert world.intake.handle([message("a", heartbeat())]) == failures()
+
+        assert world.queue.sent == []
+        assert world.coverage.known[ACCOUNT, REGION].heartbeat_at == world.clock.now().isoformat()
+
+    def test_a_sweep_that_saw_nothing_is_no_look(self) -> None:
+        """The role was missing when the sweep came; the heartbeat says that the stacks are there now."""
+        world = World()
+        world.aws.shut.add(ACCOUNT)
+        world.sweep()
+
+        world.intake.handle([message("a", heartbeat())])
+
+        assert world.queue.sent == [whole()]
+
+    def test_what_it_claims_about_itself_is_ignored(self) -> None:
+        """Account and Region are those of the envelope, which EventBridge writes."""
+        world = World()
+        forged = FORGED | {"eventSource": "ec2.amazonaws.com", "eventName": "DeleteVpc"}
+        forged |= {"requestParameters": {"vpcId": "vpc-0001"}, "instance-id": "i-0001", "heartbeat_at": "2099-01-01"}
+
+        assert world.intake.handle([message("a", heartbeat(detail=forged))]) == failures()
+
+        assert list(world.coverage.known) == [(ACCOUNT, REGION)]
+        assert world.coverage.known[ACCOUNT, REGION].heartbeat_at == START.isoformat()
+        assert world.queue.sent == [whole()]
+
+    @pytest.mark.xfail(strict=True, reason="trigger_of takes eventName and eventID from any event's detail")
+    def test_what_it_claims_to_have_been_set_off_by_is_ignored(self) -> None:
+        """A member may write its own heartbeats: session tags must not blame a call that nobody made."""
+        world = World()
+
+        world.intake.handle([message("a", heartbeat(detail={"eventName": "TerminateInstances", "eventID": "e-1"}))])
+
+        assert world.queue.triggers == ["Portcullis-Heartbeat/beat-1"]
+
+    @pytest.mark.parametrize(("source", "kind"), [("aws.ec2", None), ("custom", None), (None, "Portcullis Something")])
+    def test_another_event_is_no_heartbeat(self, source: str | None, kind: str | None) -> None:
+        """Both the source and the kind have to be ours."""
+        world = World()
+        event = json.loads(heartbeat())
+        event |= {"source": source or event["source"], "detail-type": kind or event["detail-type"]}
+
+        assert world.intake.handle([message("a", json.dumps(event))]) == failures()
+
+        assert world.calls.made == []
+
+    @pytest.mark.parametrize("after", [False, True])
+    def test_with_the_table_down_it_comes_again_and_nothing_else_does(self, *, after: bool) -> None:
+        """Of two heartbeats and a call, the heartbeat that could not be noted is delivered again, alone."""
+        world, event, target = world_with_event()
+        world.calls.plan("heard", Trouble(TransientError("the table is down"), after=after))
+        batch = [message("a", heartbeat()), message("b", event), message("c", heartbeat(OTHER_ACCOUNT))]
+
+        assert world.intake.handle(batch) == failures("a")
+
+        assert world.queue.sent == [target, whole(OTHER_ACCOUNT)]
+        assert world.dead_letters.buried == []
+        assert world.journal.entries[0].message == "a heartbeat could not be noted: the table is down"
+        assert world.intake.handle(batch[:1]) == failures()
+        assert world.queue.sent[2:] == [whole()]
+
+    def test_with_the_queue_down_it_comes_again(self) -> None:
+        """Noting it twice is harmless; the look that it should bring is not lost."""
+        world = World()
+        world.calls.plan("send", Trouble(TransientError("down")))
+
+        assert world.intake.handle([message("a", heartbeat())]) == failures("a")
+        assert world.intake.handle([message("a", heartbeat())]) == failures()
+        assert world.queue.sent == [whole()]
+
+    def test_one_that_cannot_be_read_is_buried(self) -> None:
+        """An account that is none never becomes a place."""
+        world = World()
+
+        assert world.intake.handle([message("a", heartbeat("*"))]) == failures()
+
+        assert [body for body, _ in world.dead_letters.buried] == [heartbeat("*")]
+        assert world.coverage.known == {}
+
+
+class TestForgedEvents:
+    """Account and Region are those of the envelope, all the way to what is read, changed and filed."""
+
+    @pytest.mark.parametrize("forged", [{name: value} for name, value in FORGED.items()] + [FORGED])
+    @pytest.mark.parametrize("number", range(6))
+    def test_nothing_happens_in_a_place_that_only_the_detail_names(self, forged: dict[str, Any], number: int) -> None:
+        """An event of one account that names another's resources: only the first account is looked at and changed."""
+        world = World()
+        place, victim = world.aws.region(), world.aws.region(OTHER_ACCOUNT, OTHER_REGION)
+        own, theirs = place.create_vpc(), victim.create_vpc()
+        bare = victim.launch_instance()
+        endpoint = place.create_endpoint(own, place.gateway_services["s3"], [place.main_table(own)])
+        place.delete_endpoint(endpoint)
+        owner = {"vpc": {"vpcId": theirs, "ownerId": OTHER_ACCOUNT}}
+        events = [
+            {"eventName": "CreateVpc", "responseElements": owner},
+            {"eventName": "DeleteVpc", "requestParameters": {"vpcId": theirs}},
+            {
+                "eventName": "TerminateInstances",
+                "responseElements": {"instancesSet": {"items": [{"instanceId": bare}]}},
+            },
+            {"eventName": "DeleteVpcEndpoints", "requestParameters": {"VpcEndpointId": endpoint}},
+            {"eventName": "CreateSubnet", "requestParameters": {"vpcId": own}, "responseElements": owner},
+            {"eventName": "CreateRouteTable", "requestParameters": {"vpcId": own}},
+        ]
+        detail = {"eventSource": "ec2.amazonaws.com"} | events[number] | forged
+        body = json.dumps(world.aws.events[0] | {"detail": detail})
+
+        assert world.intake.handle([message("a", body)]) == failures()
+        world.drain()
+
+        assert world.queue.sent
+        assert {(target.account_id, target.region) for target in world.queue.sent} == {(ACCOUNT, REGION)}
+        assert {(scope.account_id, scope.region) for scope in world.aws.scopes} == {(ACCOUNT, REGION)}
+        assert {(w.target.account_id, w.target.region) for w, _ in world.aws.performed} <= {(ACCOUNT, REGION)}
+        assert {(account_id, region) for account_id, region, _ in world.hub.findings} <= {(ACCOUNT, REGION)}
+        assert victim.endpoints == {}
+        assert victim.instances[bare].profile is None
+        assert world.dead_letters.buried == []
 
 
 class TestReconcile:
@@ -167,7 +357,7 @@ class TestReconcile:
     def test_a_message_that_could_not_be_postponed_is_delivered_again_all_the_same(self) -> None:
         """It comes back when the queue's own timeout ends; the rest of the batch is answered as if nothing was."""
         world, _, target = world_with_event()
-        elsewhere = vpc(world.aws.region(name=OTHER_REGION).create_vpc(), OTHER_REGION)
+        elsewhere = vpc(world.aws.region(name=OTHER_REGION).create_vpc(), region=OTHER_REGION)
         world.calls.plan("observe", Trouble(TransientError("Throttling")))
         world.calls.plan("postpone", Trouble(TransientError("the queue is down")))
 
@@ -190,7 +380,7 @@ class TestReconcile:
     def test_messages_of_one_target_share_its_answer(self) -> None:
         """Both messages about the VPC come again; the one about another Region is done."""
         world, _, target = world_with_event()
-        elsewhere = vpc(world.aws.region(name=OTHER_REGION).create_vpc(), OTHER_REGION)
+        elsewhere = vpc(world.aws.region(name=OTHER_REGION).create_vpc(), region=OTHER_REGION)
         world.calls.plan("observe", Trouble(TransientError("Throttling")))
         batch = [message("a", work.encode(target)), message("b", work.encode(target), receives=2)]
 
@@ -208,13 +398,13 @@ class TestReconcile:
         assert [body for body, _ in world.dead_letters.buried] == ["{}"]
         assert world.hub.state(str(target.resource_id), "VPCE.1") == "PASSED"
 
-    def test_the_cause_is_the_message(self) -> None:
-        """The idempotency of a create hangs on an id that redelivery keeps."""
+    def test_message_and_trigger_accompany_the_change(self) -> None:
+        """The idempotency of a create hangs on an id that redelivery keeps; people look for the trigger."""
         world, _, target = world_with_event()
 
-        world.reconcile.handle([message("m-77", work.encode(target))])
+        world.reconcile.handle([message("m-77", work.encode(target, "CreateVpc/e-1"))])
 
-        assert {cause for cause, _ in world.aws.region().tokens} == {"m-77"}
+        assert {performed for performed, _ in world.aws.performed} == {Work(target, "m-77", "CreateVpc/e-1")}
 
     def test_a_bug_fails_the_whole_batch(self) -> None:
         """What nobody foresaw is not acknowledged."""
@@ -227,10 +417,10 @@ class TestReconcile:
     def test_a_target_that_waits_is_acknowledged_and_sent_anew(self) -> None:
         """Waiting is not failing: it does not count towards the dead letters."""
         world = World(policy_of(VPCE_1=Mode.OFF, VPCE_2=Mode.OFF))
-        target = Target(ACCOUNT, REGION, Kind.INSTANCE, world.aws.region().launch_instance("pending"))
+        target = instance(world.aws.region().launch_instance("pending"))
 
-        assert world.reconcile.handle([message("a", work.encode(target))]) == failures()
-        assert world.queue.sent == [target]
+        assert world.reconcile.handle([message("a", work.encode(target, "RunInstances/e-1"))]) == failures()
+        assert (world.queue.sent, world.queue.triggers) == ([target], ["RunInstances/e-1"])
 
 
 @pytest.mark.parametrize(("receives", "seconds"), [(1, 5), (2, 10), (3, 20), (7, 320), (8, 640), (9, 900), (99, 900)])

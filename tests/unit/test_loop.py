@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from portcullis import findings
 from portcullis.errors import ObservationError, TransientError
-from portcullis.loop import Verdict, Work
-from portcullis.model import Kind, Target
+from portcullis.loop import Verdict
+from portcullis.model import Target, Work
 from portcullis.policy import Mode
 
 from tests.fakes import (
@@ -20,28 +19,19 @@ from tests.fakes import (
     CrashError,
     Trouble,
     World,
+    instance,
     policy_of,
+    vpc,
+    whole,
 )
 
 if TYPE_CHECKING:
     from portcullis.loop import Answer
 
-SWEEP = Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION)
 
-
-def vpc(resource_id: str, account_id: str = ACCOUNT, region: str = REGION) -> Target:
-    """Return a target that names a VPC."""
-    return Target(account_id, region, Kind.VPC, resource_id)
-
-
-def instance(resource_id: str) -> Target:
-    """Return a target that names an instance."""
-    return Target(ACCOUNT, REGION, Kind.INSTANCE, resource_id)
-
-
-def run(world: World, *targets: Target, cause: str = "m-1") -> dict[Target, Answer]:
-    """Run the loop on targets, all of one cause."""
-    return world.loop.run([Work(target, cause) for target in targets])
+def run(world: World, *targets: Target, message: str = "m-1") -> dict[Target, Answer]:
+    """Run the loop on targets, all of one message."""
+    return world.loop.run([Work(target, message, "test") for target in targets])
 
 
 class TestOneVpc:
@@ -70,7 +60,7 @@ class TestOneVpc:
         run(world, vpc(vpc_id))
 
         saved = ["save", "import", "save"]
-        assert world.calls.made == ["observe", "load", *saved, "perform", *saved]
+        assert world.calls.made == ["load", "observe", *saved, "perform", *saved]
         assert [finding["Compliance"]["Status"] for finding in world.hub.imported] == ["FAILED", "PASSED"]
 
     def test_five_calls_to_aws_make_two_endpoints_and_file_them(self) -> None:
@@ -93,7 +83,7 @@ class TestOneVpc:
 
         run(world, vpc(vpc_id))
 
-        assert world.calls.made == ["observe", "load"]
+        assert world.calls.made == ["load", "observe"]
         assert world.hub.findings == {}
 
     def test_the_second_run_changes_and_files_nothing(self) -> None:
@@ -103,9 +93,9 @@ class TestOneVpc:
         run(world, vpc(vpc_id))
         world.calls.made.clear()
 
-        run(world, vpc(vpc_id), cause="m-2")
+        run(world, vpc(vpc_id), message="m-2")
 
-        assert world.calls.made == ["observe", "load"]
+        assert world.calls.made == ["load", "observe"]
 
     def test_detect_never_performs(self) -> None:
         """In mode detect the finding is filed, says what would be done, and nothing is touched."""
@@ -166,7 +156,7 @@ class TestOneVpc:
         place.delete_endpoint(place.endpoints_of(vpc_id, "s3")[0].endpoint_id)
         world.hub.imported.clear()
 
-        run(world, vpc(vpc_id), cause="m-2")
+        run(world, vpc(vpc_id), message="m-2")
 
         assert [finding["Compliance"]["Status"] for finding in world.hub.imported] == ["FAILED", "PASSED"]
         after = world.hub.find(vpc_id, "VPCE.1")
@@ -183,7 +173,7 @@ class TestOneVpc:
         run(world, vpc(vpc_id))
         table_id = place.add_route_table(vpc_id, subnet=True)
 
-        run(world, vpc(vpc_id), cause="m-2")
+        run(world, vpc(vpc_id), message="m-2")
 
         (endpoint,) = place.endpoints_of(vpc_id, "s3")
         assert set(endpoint.route_table_ids) == {place.main_table(vpc_id), table_id}
@@ -199,7 +189,7 @@ class TestOneVpc:
         world.hub.analyst_sets(found["Id"], workflow="RESOLVED", note="seen")
         place.delete_endpoint(place.endpoints_of(vpc_id, "s3")[0].endpoint_id)
 
-        run(world, vpc(vpc_id), cause="m-2")
+        run(world, vpc(vpc_id), message="m-2")
 
         finding = world.hub.find(vpc_id, "VPCE.1")
         assert finding
@@ -227,7 +217,7 @@ class TestInstances:
         world = World()
         place = world.aws.region()
         instance_id = place.launch_instance("pending")
-        world.queue.send([instance(instance_id)])
+        world.enqueue(instance(instance_id))
 
         world.process(200)
 
@@ -245,13 +235,15 @@ class TestInstances:
 
         assert place.instances[instance_id].profile
         assert world.hub.state(instance_id, "ROLE.1") == "PASSED"
+        assert set(world.queue.triggers) == {"test"}, "what set it off is passed on"
+        assert [work.trigger for work, _ in world.aws.performed] == ["test"]
 
     def test_an_instance_that_terminates_while_it_waits_is_archived(self) -> None:
         """Waiting ends when the instance goes."""
         world = World()
         place = world.aws.region()
         instance_id = place.launch_instance("pending")
-        world.queue.send([instance(instance_id)])
+        world.enqueue(instance(instance_id))
         world.process(60)
         place.set_state(instance_id, "terminated")
 
@@ -280,7 +272,7 @@ class TestInstances:
         theirs = world.aws.add_profile(ACCOUNT, "theirs", "their-role")
         conflict = AwsRefusedError("IncorrectState", f"There is an existing association for instance {instance_id}")
         world.calls.plan("perform", Trouble(conflict))
-        world.queue.send([instance(instance_id)])
+        world.enqueue(instance(instance_id))
 
         world.process(31)
         assert world.hub.state(instance_id, "ROLE.1") == "FAILED"
@@ -330,16 +322,16 @@ class TestManyTargets:
 
         assert world.calls.counts()["observe"] == 1
 
-    def test_equal_targets_are_looked_at_once_under_the_first_cause(self) -> None:
-        """Two messages about one VPC make one endpoint per service, under one cause."""
+    def test_equal_targets_are_looked_at_once_for_the_first_message(self) -> None:
+        """Two messages about one VPC make one endpoint per service, in the name of one message."""
         world = World(policy_of(VPCE_2=Mode.OFF))
         place = world.aws.region()
         vpc_id = place.create_vpc()
 
-        answers = world.loop.run([Work(vpc(vpc_id), "first"), Work(vpc(vpc_id), "second")])
+        answers = world.loop.run([Work(vpc(vpc_id), "first", "a"), Work(vpc(vpc_id), "second", "b")])
 
         assert list(answers) == [vpc(vpc_id)]
-        assert [cause for cause, _ in place.tokens] == ["first"]
+        assert [work for work, _ in world.aws.performed] == [Work(vpc(vpc_id), "first", "a")]
 
     def test_an_unreadable_account_does_not_hold_up_another(self) -> None:
         """One place refuses, one is busy, the third is mended; each gets its own verdict."""
@@ -365,7 +357,7 @@ class TestManyTargets:
 
         run(world, vpc(vpc_id))
 
-        assert world.calls.made == ["observe"]
+        assert world.calls.made == ["load", "observe"]
 
     def test_a_failed_change_of_one_vpc_does_not_hold_up_the_next(self) -> None:
         """The first VPC's changes are refused; the second is mended all the same."""
@@ -392,6 +384,55 @@ class TestManyTargets:
 
         assert world.hub.state(vpc_id, "VPCE.1") == "FAILED"
         assert world.hub.state(vpc_id, "VPCE.2") == "PASSED"
+
+    def test_a_wide_look_that_fails_does_not_hold_up_a_vpc_of_the_same_place(self) -> None:
+        """The VPC is mended; only the wide look comes again."""
+        world = World(policy_of(VPCE_2=Mode.OFF))
+        vpc_id = world.aws.region().create_vpc()
+        world.calls.plan("observe", None, Trouble(TransientError("Throttling")))
+
+        answers = run(world, whole(), vpc(vpc_id))
+
+        assert answers[whole()].verdict is Verdict.RETRY
+        assert answers[vpc(vpc_id)].verdict is Verdict.DONE
+        assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
+
+    def test_a_wide_look_and_a_vpc_of_the_same_place_both_get_an_answer(self) -> None:
+        """A wide and a narrow target in one batch are both done; what was mended needs no closer look."""
+        world = World()
+        vpc_id = world.aws.region().create_vpc()
+
+        answers = run(world, whole(), vpc(vpc_id))
+
+        assert {target: answer.verdict for target, answer in answers.items()} == dict.fromkeys(
+            (whole(), vpc(vpc_id)), Verdict.DONE
+        )
+        assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
+        assert world.queue.sent == []
+
+    def test_each_change_is_made_in_the_account_and_region_of_its_target(self) -> None:
+        """The remediator is told target, message and trigger: the credentials it asks for carry all three."""
+        world = World(policy_of(VPCE_2=Mode.OFF))
+        places = [(ACCOUNT, REGION), (OTHER_ACCOUNT, OTHER_REGION)]
+        work = [
+            Work(vpc(world.aws.region(*place).create_vpc(), *place), f"m-{number}", f"t-{number}")
+            for number, place in enumerate(places)
+        ]
+
+        world.loop.run(work)
+
+        assert [performed for performed, _ in world.aws.performed] == work
+        for item in work:
+            assert world.hub.state(str(item.target.resource_id), "VPCE.1") == "PASSED"
+
+    def test_an_account_that_does_not_let_us_in_is_tried_again(self) -> None:
+        """In a new account the role may be on its way: RETRY, not BURY, and nothing is filed."""
+        world = World()
+        target = vpc(world.aws.region().create_vpc())
+        world.aws.shut.add(ACCOUNT)
+
+        assert run(world, target)[target].verdict is Verdict.RETRY
+        assert world.hub.findings == {}
 
 
 class TestRetries:
@@ -473,7 +514,7 @@ class TestRetries:
         assert place.endpoints_of(vpc_id) == ()
 
         world.hub.switched_off.clear()
-        run(world, vpc(vpc_id), cause="m-2")
+        run(world, vpc(vpc_id), message="m-2")
         assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
 
     def test_a_change_that_is_refused_for_good_is_filed_once(self) -> None:
@@ -486,7 +527,7 @@ class TestRetries:
         run(world, vpc(vpc_id))
         filed = len(world.hub.imported)
         for number in range(2):
-            run(world, vpc(vpc_id), cause=f"sweep-{number}")
+            run(world, vpc(vpc_id), message=f"m-{number + 2}")
 
         assert world.calls.counts()["perform"] == 3
         assert len(world.hub.imported) == filed
@@ -564,135 +605,6 @@ class TestRetries:
 
         with pytest.raises(CrashError):
             run(world, vpc(vpc_id))
-
-
-class TestExpand:
-    """A target that names an account and Region is looked at, and turned into targets that name resources."""
-
-    def test_it_enqueues_what_needs_something_and_files_nothing_itself(self) -> None:
-        """Only wrong resources are enqueued; no import, no change, no record."""
-        world = World()
-        place = world.aws.region()
-        bare, covered, lone = place.create_vpc(), place.create_vpc(), place.launch_instance()
-        for name in place.gateway_services.values():
-            place.create_endpoint(covered, name, [place.main_table(covered)])
-
-        answers = run(world, SWEEP)
-
-        assert answers == {SWEEP: answers[SWEEP]}
-        assert answers[SWEEP].verdict is Verdict.DONE
-        assert world.queue.sent == sorted([vpc(bare), instance(lone)])
-        assert world.calls.made == ["observe", "open_records", "send"]
-
-    def test_a_thousand_vpcs_are_one_look(self) -> None:
-        """A sweep costs one observe, one query and one send, however many VPCs there are."""
-        world = World()
-        place = world.aws.region()
-        for _ in range(1000):
-            place.create_vpc()
-
-        run(world, SWEEP)
-
-        assert world.calls.made == ["observe", "open_records", "send"]
-        assert world.aws.scopes[0].everything
-        assert len(world.queue.sent) == 1000
-
-    def test_gone_resources_with_open_findings_are_enqueued_and_archived(self) -> None:
-        """The sweep finds what vanished without an event."""
-        world = World()
-        place = world.aws.region()
-        vpc_id, instance_id = place.create_vpc(), place.launch_instance()
-        run(world, vpc(vpc_id), instance(instance_id))
-        place.delete_vpc(vpc_id)
-        place.set_state(instance_id, "terminated")
-
-        world.sweep()
-        world.drain()
-
-        assert world.hub.state(vpc_id, "VPCE.1") == world.hub.state(vpc_id, "VPCE.2") == "ARCHIVED"
-        assert world.hub.state(instance_id, "ROLE.1") == "ARCHIVED"
-        world.calls.made.clear()
-        world.sweep()
-        world.drain()
-        assert world.calls.made == ["send", "observe", "open_records"]
-
-    def test_a_pending_instance_is_enqueued(self) -> None:
-        """What has to wait is enqueued too: its finding is not filed yet."""
-        world = World()
-        waiting = world.aws.region().launch_instance("pending")
-
-        run(world, SWEEP)
-
-        assert world.queue.sent == [instance(waiting)]
-
-    def test_a_pending_instance_is_enqueued_though_its_finding_is_filed(self) -> None:
-        """Should the message that waits be lost, the sweep takes over: there is still something to do."""
-        world = World()
-        waiting = world.aws.region().launch_instance("pending")
-        run(world, instance(waiting))
-        world.queue.sent.clear()
-
-        run(world, SWEEP)
-
-        assert world.queue.sent == [instance(waiting)]
-
-    def test_an_open_finding_is_refreshed_after_a_week(self) -> None:
-        """Security Hub drops findings that are not updated: the sweep files an old one again."""
-        world = World(policy_of(VPCE_1=Mode.DETECT, VPCE_2=Mode.OFF))
-        vpc_id = world.aws.region().create_vpc()
-        run(world, vpc(vpc_id))
-        first = len(world.hub.imported)
-
-        world.clock.advance(findings.REFRESH_AFTER.total_seconds())
-        world.sweep()
-        world.drain()
-        assert len(world.hub.imported) == first + 1
-
-        world.sweep()
-        world.drain()
-        assert len(world.hub.imported) == first + 1
-
-    def test_an_empty_account_region_costs_no_send(self) -> None:
-        """Nothing there, nothing enqueued."""
-        world = World()
-
-        run(world, SWEEP)
-
-        assert world.calls.made == ["observe", "open_records"]
-
-    def test_a_wide_look_that_fails_does_not_hold_up_a_vpc_of_the_same_place(self) -> None:
-        """The VPC is mended; only the wide look comes again."""
-        world = World(policy_of(VPCE_2=Mode.OFF))
-        vpc_id = world.aws.region().create_vpc()
-        world.calls.plan("observe", None, Trouble(TransientError("Throttling")))
-
-        answers = run(world, SWEEP, vpc(vpc_id))
-
-        assert answers[SWEEP].verdict is Verdict.RETRY
-        assert answers[vpc(vpc_id)].verdict is Verdict.DONE
-        assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
-
-    def test_a_sweep_and_a_vpc_of_the_same_place_both_get_an_answer(self) -> None:
-        """A wide and a narrow target in one batch are both done."""
-        world = World()
-        vpc_id = world.aws.region().create_vpc()
-
-        answers = run(world, SWEEP, vpc(vpc_id))
-
-        assert {answer.verdict for answer in answers.values()} == {Verdict.DONE}
-        assert set(answers) == {SWEEP, vpc(vpc_id)}
-        assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
-
-    def test_a_shared_vpc_is_left_alone_and_archived_if_it_was_filed(self) -> None:
-        """What another account shares is neither changed nor filed; an old finding closes."""
-        world = World()
-        place = world.aws.region()
-        shared = place.create_vpc(owner_id=OTHER_ACCOUNT)
-
-        run(world, SWEEP, vpc(shared))
-
-        assert world.hub.findings == {}
-        assert world.calls.counts()["perform"] == 0
 
 
 class TestJournal:

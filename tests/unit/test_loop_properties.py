@@ -14,29 +14,31 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from portcullis.errors import ObservationError, TransientError
-from portcullis.model import Kind, Target
 from portcullis.policy import Mode
 
 from tests.fakes import (
-    ACCOUNT,
-    OTHER_ACCOUNT,
-    OTHER_REGION,
     REGION,
     AwsRefusedError,
     CrashError,
     FakeRegion,
     Trouble,
     World,
+    instance,
     policy_of,
+    vpc,
+    whole,
+)
+from tests.unit.oracle import (
+    PLACES,
+    assert_all_is_mended,
+    assert_findings_are_true,
+    assert_truth_is_filed,
+    settle,
+    truth,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from portcullis.model import Instance
-
-PLACES = ((ACCOUNT, REGION), (ACCOUNT, OTHER_REGION), (OTHER_ACCOUNT, REGION))
-SERVICES = {"VPCE.1": "s3", "VPCE.2": "dynamodb"}
 
 # The same histories on every run: a failure is never a surprise of the day.
 SETTINGS = settings(deadline=None, derandomize=True, database=None)
@@ -120,7 +122,18 @@ def deliver(world: World, _: FakeRegion, number: int) -> None:
         world.intake.handle([{"messageId": "e", "body": json.dumps(event)}])
 
 
-STEPS: dict[str, Doing] = {
+def sweep(world: World, place: FakeRegion, _: int) -> None:
+    """Look at everything in the place."""
+    world.sweep((place.account_id, place.name))
+
+
+def sweep_amid_work(world: World, place: FakeRegion, number: int) -> None:
+    """Look at everything, while the work queue goes on before some call of the sweep."""
+    world.calls.meanwhile(number % 9, lambda: world.process(60))
+    sweep(world, place, number)
+
+
+PEOPLE: dict[str, Doing] = {
     "create a VPC": lambda _, place, __: place.create_vpc(),
     "be given a share of a VPC": lambda _, place, __: place.create_vpc(owner_id="777788889999"),
     "add a table": on_vpc(lambda place, vpc_id: place.add_route_table(vpc_id)),
@@ -136,32 +149,41 @@ STEPS: dict[str, Doing] = {
     "stop": on_instance(lambda place, instance_id: place.set_state(instance_id, "stopped")),
     "terminate": on_instance(lambda place, instance_id: place.set_state(instance_id, "terminated")),
     "take the profile away": on_instance(lambda place, instance_id: place.disassociate_profile(instance_id)),
+    "let time pass": lambda world, _, number: world.process(number % 1000),
+}
+EVENTS: dict[str, Doing] = {
     "deliver an event": deliver,
     "deliver another event": deliver,
-    "let time pass": lambda world, _, number: world.process(number % 1000),
-    "sweep": lambda world, place, _: world.sweep((place.account_id, place.name)),
+    "look at everything": lambda world, place, _: world.enqueue(whole(place.account_id, place.name)),
 }
-
-HISTORIES = st.lists(
-    st.tuples(st.sampled_from(sorted(STEPS)), st.sampled_from([0, 0, 0, 1, 2]), st.integers(0, 10_000)),
-    min_size=1,
-    max_size=30,
-)
+SWEEPS: dict[str, Doing] = {"sweep": sweep, "sweep again": sweep}
+OVERLAPS: dict[str, Doing] = {"sweep amid work": sweep_amid_work, "sweep amid more work": sweep_amid_work}
+STEPS = PEOPLE | EVENTS | SWEEPS | OVERLAPS
 
 
-def play(world: World, history: list[Step], *, lossless: bool = False) -> None:
+def histories(*names: str) -> st.SearchStrategy[list[Step]]:
+    """Draw histories of some steps: what, in which place, and a number that chooses between things."""
+    step = st.tuples(st.sampled_from(sorted(names)), st.sampled_from([0, 0, 0, 1, 2]), st.integers(0, 10_000))
+    return st.lists(step, min_size=1, max_size=30)
+
+
+HISTORIES = histories(*PEOPLE, *EVENTS, *SWEEPS)
+
+
+def play(world: World, history: list[Step], *, lossless: bool = False, lost: bool = False) -> None:
     """Live through a history; whatever is filed as PASSED meanwhile has to be true at that moment.
 
     Args:
         world: Where it happens.
         history: The steps: what, in which place, and a number that chooses between things.
         lossless: Whether every event arrives. Otherwise those of steps with an odd number are lost.
+        lost: Whether all of them are.
     """
     for name, place_number, number in history:
         happened, filed = len(world.aws.events), len(world.hub.imported)
         with suppress(CrashError, TransientError):  # a delivery or a sweep that failed is one that is lost
             STEPS[name](world, world.aws.region(*PLACES[place_number]), number)
-        if lossless or number % 2 == 0:
+        if lossless or (number % 2 == 0 and not lost):
             deliver_surely(world, world.aws.events[happened:])
         world.process(number % 100)
         for finding in world.hub.imported[filed:]:
@@ -180,79 +202,12 @@ def deliver_surely(world: World, events: Sequence[object]) -> None:
             world.clock.advance(0 if taken else 60)
 
 
-def truth(world: World) -> dict[tuple[str, str], str]:
-    """Judge everything that ever existed: (resource id, control) to PASSED, FAILED or ARCHIVED."""
-    verdicts: dict[tuple[str, str], str] = {}
-    for account_id, region in PLACES:
-        place = world.aws.region(account_id, region)
-        for number in range(200):
-            for control in SERVICES:
-                verdicts.setdefault((f"vpc-{number:04x}", control), "ARCHIVED")
-        for vpc_id, vpc in place.vpcs.items():
-            for control, service in SERVICES.items():
-                covered = vpc.owner_id != account_id or is_covered(place, vpc_id, service)
-                verdicts[vpc_id, control] = "PASSED" if covered else "FAILED"
-        for instance_id, instance in place.instances.items():
-            verdicts[instance_id, "ROLE.1"] = instance_verdict(instance)
-    return verdicts
-
-
-def is_covered(place: FakeRegion, vpc_id: str, service: str) -> bool:
-    """Tell whether traffic from every subnet of a VPC, present or future, takes the endpoint's route."""
-    routed = {table_id for endpoint in place.endpoints_of(vpc_id, service) for table_id in endpoint.route_table_ids}
-    used = [table for table in place.tables_of(vpc_id) if (table.is_main or table.subnet_ids) and not table.gateway_ids]
-    return all(table.route_table_id in routed for table in used)
-
-
-def instance_verdict(instance: Instance) -> str:
-    """Judge an instance: gone, with a role, or without."""
-    if instance.state == "terminated":
-        return "ARCHIVED"
-    return "PASSED" if instance.profile and instance.profile.role_names else "FAILED"
-
-
-def settle(world: World) -> None:
-    """Let launches end, so that nothing has to wait for ever."""
-    for place in PLACES:
-        region = world.aws.region(*place)
-        for instance_id, instance in region.instances.items():
-            if instance.state == "pending":
-                region.set_state(instance_id, "running")
-
-
-def assert_findings_are_true(world: World) -> None:
-    """Every finding says what is true; what is wrong has one; and the memory agrees with Security Hub."""
-    for (resource_id, control), verdict in truth(world).items():
-        filed = world.hub.state(resource_id, control)
-        assert filed == verdict or (filed is None and verdict != "FAILED"), (resource_id, control, filed, verdict)
-    for (account_id, region), records in world.store.records.items():
-        for record in records.values():
-            finding = world.hub.find(record.resource_id, record.control_id)
-            remembered = (record.status, record.record_state, record.updated_at)
-            assert finding, (account_id, region, record)
-            assert remembered == (finding["Compliance"]["Status"], finding["RecordState"], finding["UpdatedAt"])
-    assert world.hub.ignored == []
-
-
-def assert_all_is_mended(world: World) -> None:
-    """What is still wrong is only what no control may mend: empty profiles, and instances of Auto Scaling."""
-    wrong = {resource_id for (resource_id, _), verdict in truth(world).items() if verdict == "FAILED"}
-    for resource_id in wrong:
-        instance = next(r.instances[resource_id] for r in regions(world) if resource_id in r.instances)
-        assert instance.profile or "aws:autoscaling:groupName" in instance.tags
-
-
-def regions(world: World) -> list[FakeRegion]:
-    """Return the three places of these histories."""
-    return [world.aws.region(*place) for place in PLACES]
-
-
 def assert_one_more_sweep_does_nothing(world: World) -> None:
     """Idempotence: a sweep of what is settled neither changes nor files nor enqueues."""
     world.calls.made.clear()
-    world.sweep(*PLACES)
+    assert {answer.problem for answer in world.sweep(*PLACES)} == {None}
     world.drain()
-    assert world.calls.counts() == {"send": 1, "observe": len(PLACES), "open_records": len(PLACES)}
+    assert set(world.calls.made) == {"region_enabled", "is_enabled", "open_records", "observe", "answered"}
 
 
 @settings(SETTINGS, max_examples=600)
@@ -274,7 +229,63 @@ def test_any_history_and_one_sweep_converge(history: list[Step]) -> None:
 
 
 @settings(SETTINGS, max_examples=300)
-@given(history=HISTORIES)
+@given(history=histories(*PEOPLE, *SWEEPS))
+def test_sweeps_alone_suffice_when_all_events_are_lost(history: list[Step]) -> None:
+    """Without a single event, now and then a sweep, and one at the end: all is mended, and all findings are true."""
+    world = World()
+    play(world, history, lost=True)
+    settle(world)
+
+    world.sweep(*PLACES)
+    world.drain()
+
+    assert_all_is_mended(world)
+    assert_findings_are_true(world)
+    assert_one_more_sweep_does_nothing(world)
+
+
+@settings(SETTINGS, max_examples=300)
+@given(history=histories(*PEOPLE, *EVENTS, *OVERLAPS), lossless=st.booleans())
+def test_sweeps_amid_the_work_of_the_queue_converge(history: list[Step], *, lossless: bool) -> None:
+    """Looks and changes go on in the middle of sweeps, at any of their calls: the end is the same."""
+    world = World()
+    play(world, history, lossless=lossless)
+    settle(world)
+
+    world.sweep(*PLACES)
+    world.drain()
+
+    assert_all_is_mended(world)
+    assert_truth_is_filed(world)
+    assert world.dead_letters.buried == []
+    assert_one_more_sweep_does_nothing(world)
+
+
+MODES = st.fixed_dictionaries(
+    {name: st.sampled_from([Mode.DETECT, Mode.REMEDIATE]) for name in ("VPCE_1", "VPCE_2", "ROLE_1")}
+)
+
+
+@settings(SETTINGS, max_examples=200)
+@given(history=HISTORIES, modes=MODES)
+def test_each_control_follows_its_own_mode(history: list[Step], modes: dict[str, Mode]) -> None:
+    """Some controls mend and others only tell: what is changed is what the policy wants, and findings are true."""
+    world = World(policy_of(**modes))
+    play(world, history)
+    settle(world)
+
+    world.sweep(*PLACES)
+    world.drain()
+
+    mending = {name.replace("_", ".") for name, mode in modes.items() if mode is Mode.REMEDIATE}
+    assert {action.control_id for _, action in world.aws.performed} <= mending
+    assert_all_is_mended(world, mending)
+    assert_findings_are_true(world)
+    assert_one_more_sweep_does_nothing(world)
+
+
+@settings(SETTINGS, max_examples=300)
+@given(history=histories(*PEOPLE, *EVENTS))
 def test_events_alone_suffice_when_none_is_lost(history: list[Step]) -> None:
     """With every event delivered once and no sweep at all, the end is the same."""
     world = World()
@@ -319,6 +330,9 @@ TROUBLES: dict[str, list[Trouble]] = {
     "save": [Trouble(BUSY), Trouble(BUSY, after=True)],
     "send": [Trouble(BUSY), Trouble(BUSY, after=True)],
     "postpone": [Trouble(BUSY), Trouble(BUSY, after=True)],
+    "answered": [Trouble(BUSY), Trouble(BUSY, after=True)],
+    "is_enabled": [Trouble(BUSY)],
+    "region_enabled": [Trouble(BUSY)],
 }
 PLANS = st.lists(
     st.sampled_from([(name, trouble) for name, troubles in sorted(TROUBLES.items()) for trouble in troubles])
@@ -337,7 +351,7 @@ def plan(world: World, plans: list[tuple[str, Trouble | None]], refusals: list[s
 
 
 @settings(SETTINGS, max_examples=600)
-@given(history=HISTORIES, plans=PLANS, refusals=REFUSALS, crash=CRASHES)
+@given(history=histories(*PEOPLE, *EVENTS), plans=PLANS, refusals=REFUSALS, crash=CRASHES)
 def test_no_trouble_leaves_a_wrong_finding(
     history: list[Step],
     plans: list[tuple[str, Trouble | None]],
@@ -345,6 +359,35 @@ def test_no_trouble_leaves_a_wrong_finding(
     crash: tuple[int, bool] | None,
 ) -> None:
     """Any calls may fail and the process may die; once the queue has drained, every finding is true."""
+    assert_findings_are_true(trouble(history, plans, refusals, crash))
+
+
+@settings(SETTINGS, max_examples=400)
+@given(history=histories(*PEOPLE, *EVENTS, *SWEEPS, *OVERLAPS), plans=PLANS, refusals=REFUSALS, crash=CRASHES)
+def test_no_trouble_with_sweeps_outlasts_the_next_sweep(
+    history: list[Step],
+    plans: list[tuple[str, Trouble | None]],
+    refusals: list[str | None],
+    crash: tuple[int, bool] | None,
+) -> None:
+    """Sweeps that fail or die half-way, too: the next one that ends makes everything right."""
+    world = trouble(history, plans, refusals, crash)
+
+    world.sweep(*PLACES)
+    world.drain()
+
+    assert_all_is_mended(world)
+    assert_truth_is_filed(world)
+    assert_one_more_sweep_does_nothing(world)
+
+
+def trouble(
+    history: list[Step],
+    plans: list[tuple[str, Trouble | None]],
+    refusals: list[str | None],
+    crash: tuple[int, bool] | None,
+) -> World:
+    """Live through a history in which things go wrong and no event is lost, and drain the queue when all is well."""
     world = World()
     plan(world, plans, refusals)
     if crash:
@@ -354,11 +397,9 @@ def test_no_trouble_leaves_a_wrong_finding(
     launched = len(world.aws.events)
     settle(world)
     deliver_surely(world, world.aws.events[launched:])
-
     world.drain()
-
-    assert_findings_are_true(world)
     assert world.dead_letters.buried == []
+    return world
 
 
 @settings(SETTINGS, max_examples=150)
@@ -390,8 +431,7 @@ def crash_scenario(crashes: Sequence[tuple[int, bool]]) -> World:
     place.add_route_table(vpc_id, subnet=True)
     theirs = place.create_endpoint(vpc_id, place.gateway_services["dynamodb"], [place.main_table(vpc_id)])
     place.launch_instance()
-    targets = [Target(ACCOUNT, REGION, Kind.VPC, vpc_id), Target(ACCOUNT, REGION, Kind.INSTANCE, "i-0001")]
-    world.queue.send(targets)
+    world.enqueue(vpc(vpc_id), instance("i-0001"))
     for number, after in crashes:
         world.calls.crash_at(number, after=after)
         world.process(1000)

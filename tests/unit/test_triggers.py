@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from portcullis.errors import UnreadableEventError
 from portcullis.model import Kind, Target
-from portcullis.triggers import CALL_NAMES, PATTERNS, targets_of
+from portcullis.triggers import CALL_NAMES, PATTERNS, heartbeat_of, targets_of, trigger_of
 
 from tests.fakes import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, REMEDIATOR_ROLE
 
@@ -301,11 +302,129 @@ class TestOthers:
         """Only calls and state changes count."""
         assert targets_of(event({"instance-id": "i-01"}, detail_type)) == []
 
-    def test_account_and_region_come_from_the_envelope(self) -> None:
-        """What the record claims about them is a claim."""
-        forged = {"awsRegion": OTHER_REGION, "recipientAccountId": OTHER_ACCOUNT, "account": OTHER_ACCOUNT}
-        given = call("CreateVpc", {}, {"vpc": VPC_0A | {"ownerId": OTHER_ACCOUNT}}, **forged)
-        assert targets_of(given) == [VPC]
+
+ARN = f"arn:aws:ec2:{OTHER_REGION}:{OTHER_ACCOUNT}:vpc/vpc-0b"
+CLAIMS: dict[str, dict[str, Json]] = {
+    "recipientAccountId": {"recipientAccountId": OTHER_ACCOUNT},
+    "awsRegion": {"awsRegion": OTHER_REGION},
+    "userIdentity.accountId": {"userIdentity": {"type": "AssumedRole", "accountId": OTHER_ACCOUNT, "arn": ARN}},
+    "account, region": {"account": OTHER_ACCOUNT, "region": OTHER_REGION, "accountId": OTHER_ACCOUNT},
+    "resources": {"resources": [{"accountId": OTHER_ACCOUNT, "ARN": ARN, "type": "AWS::EC2::VPC"}]},
+    "serviceEventDetails": {"serviceEventDetails": {"accountId": OTHER_ACCOUNT}, "vpcEndpointAccountId": OTHER_ACCOUNT},
+    "an envelope within": {"detail": {"account": OTHER_ACCOUNT, "region": OTHER_REGION}, "source": "aws.ec2"},
+}
+CLAIMS["everything at once"] = {name: value for claim in CLAIMS.values() for name, value in claim.items()}
+OWNERS = {"ownerId": OTHER_ACCOUNT, "accountId": OTHER_ACCOUNT, "region": OTHER_REGION, "Region": OTHER_REGION}
+
+
+def owned_by_others(node: Json) -> Json:
+    """Return requests or answers whose every object names another account and Region."""
+    if isinstance(node, dict) and node.keys() != {"tag", "content"}:
+        return {name: owned_by_others(value) for name, value in node.items()} | OWNERS
+    return [owned_by_others(each) for each in node] if isinstance(node, list) else node
+
+
+class TestForged:
+    """Account and Region come from the envelope, which EventBridge writes: whatever else claims them is a claim."""
+
+    @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+    @pytest.mark.parametrize(("given_event", "expected"), CASES.values(), ids=CASES)
+    def test_no_claim_of_a_record_moves_a_target(
+        self, given_event: dict[str, Json], expected: list[Target], claim: dict[str, Json]
+    ) -> None:
+        """Every trigger, with every claim: the same targets as without."""
+        detail = given_event["detail"]
+        assert targets_of(given_event | {"detail": detail | claim}) == expected
+        assert targets_of(given_event | {"resources": [ARN], "detail": detail | claim}) == expected
+
+    @pytest.mark.parametrize(("given_event", "expected"), CASES.values(), ids=CASES)
+    def test_no_owner_inside_a_request_or_answer_moves_a_target(
+        self, given_event: dict[str, Json], expected: list[Target]
+    ) -> None:
+        """An owner in the answer is the owner of a shared VPC, say: still it is looked at where the event was."""
+        halves = ("requestParameters", "responseElements")
+        detail = {
+            name: {key: owned_by_others(value) for key, value in half.items()}
+            if name in halves and isinstance(half, dict)
+            else half
+            for name, half in given_event["detail"].items()
+        }
+        found = targets_of(given_event | {"detail": detail})
+        assert {(target.account_id, target.region) for target in found} == {(ACCOUNT, REGION)}
+        assert found == expected or EVERYTHING in found
+
+    @pytest.mark.parametrize("where", ["request", "response"])
+    def test_an_arn_is_no_id(self, where: str) -> None:
+        """An ARN of another account where an id should be is refused, never taken apart."""
+        half = {"vpcId": ARN}
+        with pytest.raises(UnreadableEventError, match="the vpc id is"):
+            targets_of(call("DeleteVpc", half) if where == "request" else call("CreateVpc", None, {"vpc": half}))
+
+
+def beat(detail: Json = None, **envelope: Json) -> dict[str, Json]:
+    """Return a heartbeat."""
+    return event(detail or {}, "Portcullis Heartbeat", **{"source": "portcullis"} | envelope)
+
+
+class TestHeartbeats:
+    """Where a heartbeat comes from is in the envelope, too."""
+
+    @pytest.mark.parametrize("claim", [{}, *CLAIMS.values()], ids=["nothing", *CLAIMS])
+    def test_only_the_envelope_says_where_it_comes_from(self, claim: dict[str, Json]) -> None:
+        """Nobody keeps another account's heart beating."""
+        assert heartbeat_of(beat(claim)) == (ACCOUNT, REGION)
+        assert targets_of(beat(claim)) == []
+
+    @pytest.mark.parametrize(
+        "given_event",
+        [
+            *(case[0] for case in CASES.values()),
+            beat(source="aws.ec2"),
+            beat(source="custom"),
+            beat() | {"detail-type": "Portcullis Heartbeats"},
+        ],
+    )
+    def test_nothing_else_is_one(self, given_event: dict[str, Json]) -> None:
+        """Source and kind both have to match; AWS lets nobody send events with a source of its own."""
+        assert heartbeat_of(given_event) is None
+
+    @pytest.mark.parametrize("fault", [{"account": "*"}, {"region": "eu-west-1/x"}, {"detail": None}, {"source": ""}])
+    def test_one_that_cannot_be_read_is_refused(self, fault: dict[str, Json]) -> None:
+        """It would end in the key of a table."""
+        with pytest.raises(UnreadableEventError):
+            heartbeat_of(beat() | fault)
+
+
+class TestTrigger:
+    """What set a look off: a name and an id that people find in CloudTrail, fit for a session tag of STS."""
+
+    @pytest.mark.parametrize(
+        ("given_event", "expected"),
+        [
+            (call("CreateVpc", eventID="9a1b-77"), "CreateVpc/9a1b-77"),
+            (call("CreateVpc"), "CreateVpc/6f3c1a52-0000-4000-8000-000000000000"),
+            (
+                event({"instance-id": "i-01"}, "EC2 Instance State-change Notification"),
+                "EC2-Instance-State-change-Notification/6f3c1a52-0000-4000-8000-000000000000",
+            ),
+            (beat(), "Portcullis-Heartbeat/6f3c1a52-0000-4000-8000-000000000000"),
+        ],
+    )
+    def test_it_names_the_call_or_the_kind_of_event(self, given_event: dict[str, Json], expected: str) -> None:
+        """With CloudTrail's id where there is one, else EventBridge's."""
+        assert trigger_of(given_event) == expected
+
+    # The pattern of a tag's value in the STS service model, without blanks, and less than its 256 characters.
+    @settings(deadline=None, derandomize=True, database=None)
+    @given(name=st.text() | st.integers() | st.lists(st.text()), event_id=st.text() | st.none())
+    def test_it_fits_a_session_tag_whatever_the_record_holds(self, name: Json, event_id: str | None) -> None:
+        """A name that STS refuses would keep Portcullis from mending."""
+        assert re.fullmatch(r"[A-Za-z0-9_.:/=+@-]{1,128}", trigger_of(call("X", eventID=event_id) | {"id": event_id} | {
+            "detail": {"eventName": name, "eventID": event_id}}))  # fmt: skip
+
+    def test_a_long_one_is_cut(self) -> None:
+        """From the end: the name stays."""
+        assert trigger_of(call("CreateVpc", eventID="x" * 500)) == f"CreateVpc/{'x' * 118}"
 
 
 def issued_by(name: object, kind: str = "Role") -> dict[str, Json]:

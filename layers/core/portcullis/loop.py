@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from portcullis.ports import Ports
 
 
+_LOGGED = 100  # ids in one log line, which has a limit
+
+
 class Verdict(StrEnum):
     """What becomes of the message that brought a target."""
 
@@ -129,7 +132,7 @@ class Loop:
             f"{len(waiting)} need a closer look",
             account_id=account_id,
             region=region,
-            resource_ids=sorted(str(target.resource_id) for target in waiting),
+            resource_ids=sorted(str(target.resource_id) for target in waiting)[:_LOGGED],
         )
         refused = tuple(sorted(why.reason for why in refusals.values() if not why.transient))
         return Tally(len(snapshot.vpcs), len(snapshot.instances), filed, len(waiting), refused)

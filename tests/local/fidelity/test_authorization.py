@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from moto.iam.models import iam_backends
 
-from local.fidelity.authorization import AssumeRoleDeniedError, assume_role_as_service
+from local.fidelity.authorization import AssumeRoleDeniedError, assume_role_as_service, role_trusting
 
 from .conftest import HUB, MEMBER, ORGANISATION_ID, OTHER, REGION, Aws, error_of
 
@@ -53,6 +53,8 @@ def test_a_role_that_does_not_exist_cannot_be_assumed(aws: Aws) -> None:
         ({"AWS": f"arn:aws:iam::{HUB}:role/Hub"}, True),
         ({"AWS": f"arn:aws:iam::{HUB}:root"}, True),
         ({"AWS": "*"}, True),
+        ({"AWS": [f"arn:aws:iam::{HUB}:role/Other", f"arn:aws:iam::{HUB}:role/Hub"]}, True),
+        ({"AWS": [f"arn:aws:iam::{HUB}:role/Other", f"arn:aws:iam::{OTHER}:root"]}, False),
         ({"AWS": f"arn:aws:iam::{HUB}:role/Other"}, False),
         ({"AWS": f"arn:aws:iam::{OTHER}:root"}, False),
         ({"Service": "lambda.amazonaws.com"}, False),
@@ -76,6 +78,8 @@ def test_the_trust_policy_must_name_the_caller(aws: Aws, principal: Any, *, allo
         ({"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{HUB}:role/Hub"}}, True),
         ({"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{HUB}:role/portcullis-*"}}, False),
         ({"StringLike": {"aws:PrincipalArn": "*:role/H*"}}, True),
+        ({"StringEquals": {"sts:RoleSessionName": "session"}}, True),
+        ({"StringEquals": {"sts:RoleSessionName": "another"}}, False),
     ],
 )
 def test_conditions_of_a_trust_policy_are_evaluated(aws: Aws, condition: Any, *, allowed: bool) -> None:
@@ -87,6 +91,51 @@ def test_conditions_of_a_trust_policy_are_evaluated(aws: Aws, condition: Any, *,
     else:
         denied = error_of(_assume, client=hub, role_arn=target)
         assert denied[0] == "AccessDenied"
+
+
+TAG = {"Tags": [{"Key": "target", "Value": "vpc-1"}]}
+BOTH = ("sts:AssumeRole", "sts:TagSession")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "permitted", "missing"),
+    [
+        (BOTH, BOTH, None),
+        (BOTH[:1], BOTH, "sts:TagSession"),
+        (BOTH, BOTH[:1], "sts:TagSession"),
+        (BOTH[1:], BOTH, "sts:AssumeRole"),
+    ],
+)
+def test_session_tags_need_tag_session_on_both_sides(
+    aws: Aws, trusted: Any, permitted: Any, missing: str | None
+) -> None:
+    """In the role's trust policy and in the caller's own policies; without tags, neither."""
+    condition = {"StringEquals": {"aws:RequestTag/target": "vpc-1"}}
+    statement = {**_trust({"AWS": "*"}), "Action": list(trusted)}
+    tagged = {**statement, "Condition": condition} if missing is None else statement
+    target = aws.role("target", MEMBER, trust=tagged)
+    hub = aws.as_role("sts", aws.role("portcullis-hub", HUB, allow=_allow(*permitted, resource=target)))
+    if missing is None:
+        _assume(hub, target, **TAG)
+        (call,) = (call for call in aws.calls if call.request.get("Tags"))
+        assert (call.request["RoleSessionName"], call.request["Tags"]) == ("session", TAG["Tags"])
+        assert error_of(_assume, client=hub, role_arn=target)[0] == "AccessDenied", "the condition wants the tag"
+    else:
+        assert (
+            f"to perform: {missing} on resource: {target}" in error_of(_assume, client=hub, role_arn=target, **TAG)[1]
+        )
+        if missing == "sts:TagSession":
+            _assume(hub, target)
+
+
+def test_a_service_says_on_whose_behalf_it_assumes_a_role(aws: Aws) -> None:
+    """aws:SourceAccount, for those that send it."""
+    condition = {"StringEquals": {"aws:SourceAccount": MEMBER}}
+    role_arn = aws.role("machine", trust=_trust({"Service": "states.amazonaws.com"}, **condition))
+    assert role_trusting(role_arn, "states.amazonaws.com", MEMBER).arn == role_arn
+    for account_id in (None, OTHER):
+        with pytest.raises(AssumeRoleDeniedError):
+            role_trusting(role_arn, "states.amazonaws.com", account_id)
 
 
 def test_an_account_outside_the_organisation_fails_its_condition(aws: Aws) -> None:
@@ -238,6 +287,24 @@ def test_an_unknown_managed_policy_is_an_error_that_names_it(aws: Aws) -> None:
             "iam:GetInstanceProfile",
             f"arn:aws:iam::{MEMBER}:instance-profile/q",
         ),
+        (
+            "lambda",
+            ("invoke", {"FunctionName": "q"}),
+            "lambda:InvokeFunction",
+            f"arn:aws:lambda:{REGION}:{MEMBER}:function:q",
+        ),
+        (
+            "stepfunctions",
+            ("start_execution", {"stateMachineArn": f"arn:aws:states:{REGION}:{MEMBER}:stateMachine:q"}),
+            "states:StartExecution",
+            f"arn:aws:states:{REGION}:{MEMBER}:stateMachine:q",
+        ),
+        (
+            "securityhub",
+            ("describe_hub", {}),
+            "securityhub:DescribeHub",
+            f"arn:aws:securityhub:{REGION}:{MEMBER}:hub/default",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -254,6 +321,50 @@ def test_resources_are_compared_where_the_request_names_them(
         {"Statement": _allow(action, resource=resource.removesuffix("q") + "other")}
     )
     assert error_of(send, **parameters)[0] in denied
+
+
+def test_findings_are_imported_for_the_products_that_are_allowed(aws: Aws) -> None:
+    """By the ARN in each finding."""
+    arn = f"arn:aws:securityhub:{REGION}:{MEMBER}:product/{MEMBER}/default"
+    client = _session(aws, "securityhub", _allow("securityhub:BatchImportFindings", resource=arn))
+    found = {"SchemaVersion": "2018-10-08", "Id": "f", "GeneratorId": "g", "AwsAccountId": MEMBER, "Title": "t"}
+    found |= {"CreatedAt": "2026-01-01T00:00:00Z", "UpdatedAt": "2026-01-01T00:00:00Z", "Description": "d"}
+    found |= {"Resources": [{"Type": "Other", "Id": "r"}]}
+    assert client.batch_import_findings(Findings=[{**found, "ProductArn": arn}])["FailedCount"] == 1
+    other = {**found, "ProductArn": f"{arn}2"}
+    assert error_of(client.batch_import_findings, Findings=[other])[0] == "AccessDeniedException"
+
+
+def test_events_are_put_on_the_buses_that_are_allowed(aws: Aws) -> None:
+    """By name or ARN; the default bus has both."""
+    arn = f"arn:aws:events:{REGION}:{MEMBER}:event-bus/default"
+    client = _session(aws, "events", _allow("events:PutEvents", resource=arn))
+    entry = {"Source": "s", "DetailType": "t", "Detail": "{}"}
+    assert client.put_events(Entries=[entry, {**entry, "EventBusName": arn}])["FailedEntryCount"] == 0
+    assert error_of(client.put_events, Entries=[{**entry, "EventBusName": "x"}])[0] == "AccessDeniedException"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_transaction_needs_what_its_parts_need(aws: Aws, *, allowed: bool) -> None:
+    """On the table of each part; there is no permission for transactions."""
+    dynamodb = aws.client("dynamodb")
+    keys = {"AttributeDefinitions": [{"AttributeName": "k", "AttributeType": "S"}], "BillingMode": "PAY_PER_REQUEST"}
+    dynamodb.create_table(TableName="t", KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}], **keys)
+    table = f"arn:aws:dynamodb:{REGION}:{MEMBER}:table/t"
+    actions = ["dynamodb:PutItem", "dynamodb:DeleteItem", *(["dynamodb:ConditionCheckItem"] if allowed else [])]
+    client = _session(aws, "dynamodb", _allow(*actions, resource=table))
+    missing = {"ConditionExpression": "attribute_not_exists(k)"}
+    parts: list[Any] = [
+        {"Put": {"TableName": "t", "Item": {"k": {"S": "a"}}}},
+        {"Delete": {"TableName": "t", "Key": {"k": {"S": "b"}}}},
+        {"ConditionCheck": {"TableName": "t", "Key": {"k": {"S": "c"}}, **missing}},
+    ]
+    if allowed:
+        client.transact_write_items(TransactItems=parts)
+        assert dynamodb.scan(TableName="t")["Items"] == [{"k": {"S": "a"}}]
+    else:
+        message = error_of(client.transact_write_items, TransactItems=parts)[1]
+        assert f"dynamodb:ConditionCheckItem on resource: {table}" in message
 
 
 # Conditions of EC2 and dependent permissions

@@ -100,3 +100,18 @@ def test_an_association_can_move_to_another_table(ec2: Any, vpc_id: str) -> None
     ec2.replace_route_table_association(AssociationId=association, RouteTableId=first)
     (main,) = ec2.describe_route_tables(Filters=main_filter)["RouteTables"]
     assert main["RouteTableId"] == first
+
+
+def test_regions_that_need_opting_in_are_off(aws: Aws, ec2: Any) -> None:
+    """Listed only on request, and no call is served there."""
+    assert "me-south-1" not in {region["RegionName"] for region in ec2.describe_regions()["Regions"]}
+    every = ec2.describe_regions(AllRegions=True)["Regions"]
+    assert {region["RegionName"]: region["OptInStatus"] for region in every}["me-south-1"] == "not-opted-in"
+    assert error_of(aws.client("ec2", MEMBER, "me-south-1").describe_vpcs)[0] == "AuthFailure"
+
+
+def test_unknown_regions_and_filters_of_regions_are_refused(ec2: Any) -> None:
+    """Rather than answered wrongly."""
+    assert error_of(ec2.describe_regions, RegionNames=["mars-1"])[0] == "InvalidParameterValue"
+    filters = [{"Name": "opt-in-status", "Values": ["opted-in"]}]
+    assert error_of(ec2.describe_regions, Filters=filters)[0] == "InvalidAction"

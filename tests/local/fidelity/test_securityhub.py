@@ -64,6 +64,15 @@ def test_importing_into_a_hub_that_is_off_fails_inside_a_success(aws: Aws) -> No
     assert error_of(client.get_findings)[0] == "InvalidAccessException"
 
 
+def test_a_hub_that_is_off_says_so(aws: Aws) -> None:
+    """With the account's number, as AWS does."""
+    client = aws.client("securityhub")
+    code, message = error_of(client.describe_hub)
+    assert (code, message) == ("InvalidAccessException", f"Account {MEMBER} is not subscribed to AWS Security Hub")
+    client.enable_security_hub()
+    assert client.describe_hub()["HubArn"].endswith(f":{MEMBER}:hub/default")
+
+
 def test_a_new_finding_has_defaults(hub: Any) -> None:
     """NEW and ACTIVE; severity and types come from FindingProviderFields; the Region is filled in."""
     note = {"Text": "x", "UpdatedBy": "x", "UpdatedAt": "2026-01-01T00:00:00Z"}

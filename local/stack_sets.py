@@ -1,0 +1,63 @@
+"""Service-managed StackSets: member stacks in every account of some organisational units, now and later.
+
+Source: CloudFormation User Guide, "Automatic deployments" and "StackSets concepts". Never in the management account.
+Unlike on AWS, stacks stay when an account leaves; the journal says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Places = Sequence[tuple[Sequence[str], Sequence[str]]]
+
+
+class Organisation(Protocol):
+    """What a StackSet asks about the organisation, and what it tells."""
+
+    def accounts_below(self, unit_ids: Sequence[str]) -> list[str]:
+        """Return the active member accounts in organisational units and all that is below them."""
+
+    def is_enabled(self, account_id: str, region: str) -> bool:
+        """Return whether an account has enabled a Region."""
+
+    def tell(self, text: str, account_id: str, region: str) -> None:
+        """Note what was deployed, or left out."""
+
+
+class StackSet:
+    """One template, deployed by `deploy_one` to accounts of organisational units, and Regions, as `places` say."""
+
+    def __init__(
+        self, name: str, places: Places, organisation: Organisation, deploy_one: Callable[[str, str], None]
+    ) -> None:
+        self.name = name
+        self._places = places
+        self._organisation = organisation
+        self._deploy_one = deploy_one
+        self._deployed: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()  # one operation at a time, as with StackSets
+
+    def __len__(self) -> int:
+        """Return the number of stacks."""
+        return len(self._deployed)
+
+    def deploy(self) -> None:
+        """Deploy to every target that has no stack yet; may raise TemplateError."""
+        with self._lock:
+            for account_id, region in self._missing():
+                if self._organisation.is_enabled(account_id, region):
+                    self._deploy_one(account_id, region)
+                    self._deployed.add((account_id, region))
+                    self._organisation.tell(f"{self.name} deployed in {account_id} {region}", account_id, region)
+                else:
+                    text = f"{self.name} left out {account_id} {region}, which is not enabled"
+                    self._organisation.tell(text, account_id, region)
+
+    def _missing(self) -> Iterator[tuple[str, str]]:
+        for unit_ids, regions in self._places:
+            for account_id in self._organisation.accounts_below(unit_ids):
+                yield from ((account_id, region) for region in regions if (account_id, region) not in self._deployed)

@@ -1,0 +1,63 @@
+"""What bootstrap wires for each function: which adapters, and from which variables of the environment."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock, patch
+
+from portcullis import bootstrap
+from portcullis.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FUNCTIONS = ("intake", "reconcile", "survey", "sweep")
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The adapter modules (by their last name) and the variables that a function's wiring asked for."""
+
+    adapters: set[str] = field(default_factory=set)
+    variables: set[str] = field(default_factory=set)
+
+
+@cache
+def of(function: str) -> Wiring:
+    """Wire a function as bootstrap does, with nothing behind the adapters; returns what was wired."""
+    wiring = Wiring()
+
+    def noting(adapter: type) -> Callable[..., Mock]:
+        def make(*_: Any, **__: Any) -> Mock:
+            wiring.adapters.add(adapter.__module__.rsplit(".", 1)[-1])
+            return Mock()
+
+        return make
+
+    def variable(name: str) -> str:
+        wiring.variables.add(name)
+        return "1"
+
+    doubles: dict[str, Any] = {
+        name: noting(value)
+        for name, value in vars(bootstrap).items()
+        if isinstance(value, type)
+        and not issubclass(value, Enum)
+        and value.__module__.startswith("portcullis.adapters")
+    }
+    with (
+        patch.multiple(bootstrap, **doubles, _env=variable),
+        patch("boto3.Session"),
+        patch("portcullis.policy.load", return_value=Policy({})),
+    ):
+        getattr(bootstrap, function).__wrapped__()
+    return wiring
+
+
+def permissions(module: str) -> set[str]:
+    """Return the IAM actions that an adapter module declares."""
+    return set(getattr(importlib.import_module(f"portcullis.adapters.{module}"), "PERMISSIONS", ()))
