@@ -250,7 +250,7 @@ class LocalOrganisation:
         if not self._ready:
             return
         gone = "" if change in ("joined", "moved") else "; its stacks stay, other than on AWS"
-        self.journal.record("event", f"{account_id} {change}{gone}", account_id=account_id)
+        self.journal.record("event", f"account {account_id} {change}{gone}", account_id=account_id)
         if not gone:
             self._deployments.append(self._executor.submit(self._deploy_stack_sets))
 
@@ -259,7 +259,7 @@ class LocalOrganisation:
             try:
                 stack_set.deploy()
             except Exception as error:  # noqa: BLE001 - a thread that ends here would do so silently
-                self.journal.record("error", f"{stack_set.name} was not deployed: {error}")
+                self.journal.record("error", f"{stack_set.name}: {error}")
 
     def _on_execution(self, arn: str, status: str, cause: str) -> None:
         *_, region, account_id, _, machine, name = arn.split(":")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from .template import TemplateError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     Places = Sequence[tuple[Sequence[str], Sequence[str]]]
 
@@ -38,26 +40,43 @@ class StackSet:
         self._places = places
         self._organisation = organisation
         self._deploy_one = deploy_one
-        self._deployed: set[tuple[str, str]] = set()
+        self._reached: set[tuple[str, str]] = set()
+        self._count = 0
         self._lock = threading.Lock()  # one operation at a time, as with StackSets
 
     def __len__(self) -> int:
         """Return the number of stacks."""
-        return len(self._deployed)
+        return self._count
 
     def deploy(self) -> None:
-        """Deploy to every target that has no stack yet; may raise TemplateError."""
+        """Deploy to every target that was not yet reached; TemplateError about those that failed, at the end.
+
+        As on AWS, one account in which it fails is no obstacle for the others, and is not tried again by itself.
+        """
+        errors = []
         with self._lock:
             for account_id, region in self._missing():
-                if self._organisation.is_enabled(account_id, region):
-                    self._deploy_one(account_id, region)
-                    self._deployed.add((account_id, region))
-                    self._organisation.tell(f"{self.name} deployed in {account_id} {region}", account_id, region)
-                else:
-                    text = f"{self.name} left out {account_id} {region}, which is not enabled"
+                self._reached.add((account_id, region))
+                place = f"{account_id} {region}"
+                if not self._organisation.is_enabled(account_id, region):
+                    text = f"{self.name} left out {place}, which is not enabled"
                     self._organisation.tell(text, account_id, region)
+                    continue
+                try:
+                    self._deploy_one(account_id, region)
+                except TemplateError as error:
+                    errors.append(f"{self.name} was not deployed in {place}: {error}")
+                else:
+                    self._count += 1
+                    self._organisation.tell(f"{self.name} deployed in {place}", account_id, region)
+        if errors:
+            raise TemplateError("; ".join(errors))
 
-    def _missing(self) -> Iterator[tuple[str, str]]:
-        for unit_ids, regions in self._places:
-            for account_id in self._organisation.accounts_below(unit_ids):
-                yield from ((account_id, region) for region in regions if (account_id, region) not in self._deployed)
+    def _missing(self) -> list[tuple[str, str]]:
+        places = [
+            (account_id, region)
+            for unit_ids, regions in self._places
+            for account_id in self._organisation.accounts_below(unit_ids)
+            for region in regions
+        ]
+        return [place for place in places if place not in self._reached]

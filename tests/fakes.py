@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from portcullis import asff, work
 from portcullis.batch import Intake, Reconcile
 from portcullis.coverage import Answer, Coverage, Problem
-from portcullis.errors import Fault, NotAdmittedError, TransientError, classify
+from portcullis.errors import Fault, NotAdmittedError, SecurityHubOffError, TransientError, classify
 from portcullis.findings import Place
 from portcullis.loop import Loop
 from portcullis.model import (
@@ -482,11 +482,11 @@ class FakeSecurityHub:
         if not findings:
             return []
         with self.calls.making("import"):
+            if (account_id, region) in self.switched_off:
+                raise SecurityHubOffError(f"Security Hub is switched off in {account_id} {region}")
             rejections = []
             for finding in findings:
                 code = self._refusals.popleft() if self._refusals else None
-                if (account_id, region) in self.switched_off:
-                    code = "InvalidAccess"
                 if code is None and asff.faults(finding):
                     code = "InvalidInput"
                 if code is None:

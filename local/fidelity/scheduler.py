@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     OnFailure = Callable[[str, str, str], None]
 
 _LOOK_SECONDS = 0.05
+_BUS_PARAMETERS = "EventBridgeParameters"
 _UNITS = {"minute": 60, "hour": 3600, "day": 86400}
 _RATE = re.compile(r"rate\(([1-9][0-9]*) (minute|hour|day)s?\)")
 _UNKNOWN = ("end_date", "start_date", "kms_key_arn", "action_after_completion", "schedule_expression_timezone")
@@ -48,9 +49,6 @@ def _check(schedule: Mapping[str, Any]) -> None:
         complaints.append(f"the target {target['Arn']}")
     if complaints:
         raise ValidationException(f"not known here: {', '.join(complaints)}; teach local/fidelity/scheduler.py")
-
-
-_BUS_PARAMETERS = "EventBridgeParameters"
 
 
 def _wrap(method_name: str) -> None:

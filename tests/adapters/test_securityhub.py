@@ -9,7 +9,7 @@ import pytest
 from portcullis.adapters.accounts import Role
 from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.securityhub import SecurityHubSink
-from portcullis.errors import NotAdmittedError, ObservationError, TransientError
+from portcullis.errors import NotAdmittedError, ObservationError, SecurityHubOffError, TransientError
 from portcullis.ports import Rejection
 
 from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, PreparedAccounts, Wire
@@ -132,9 +132,18 @@ def test_what_does_not_pass_at_once_is_returned_as_transient(hub: Hub) -> None:
     assert hub.file(made) == [rejection(0, "InternalException", transient=True)]
 
 
-@pytest.mark.parametrize("code", ["InvalidAccess", "InvalidInput", "AccessDeniedException"])
+def test_security_hub_that_is_off_is_told_as_that(hub: Hub) -> None:
+    """Only the failed findings of an HTTP success tell it."""
+    made = findings(2)
+    hub.takes(made, f_000="InvalidAccess", f_001="InvalidAccess")
+
+    with pytest.raises(SecurityHubOffError, match="Security Hub is switched off in"):
+        hub.file(made)
+
+
+@pytest.mark.parametrize("code", ["InvalidInput", "AccessDeniedException"])
 def test_what_is_final_is_returned_without_another_attempt(hub: Hub, code: str) -> None:
-    """Security Hub switched off in the account is only told here, on an HTTP success."""
+    """Trying again would not help."""
     made = findings(2)
     hub.takes(made, f_000=code, f_001=code)
 

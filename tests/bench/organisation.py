@@ -285,6 +285,14 @@ class Client:
             self._write(each["Put"]["Item"])
         return {}
 
+    def _do_batch_get_item(self, asked: dict[str, Any]) -> dict[str, Any]:
+        ((table, wanted),) = asked["RequestItems"].items()
+        keys = [(key["pk"]["S"], key["sk"]["S"]) for key in wanted["Keys"]]
+        rows = [
+            self._aws.table.execute("SELECT item FROM items WHERE pk = ? AND sk = ?", key).fetchone() for key in keys
+        ]
+        return {"Responses": {table: [json.loads(row[0]) for row in rows if row]}}
+
     def _do_update_item(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Set attributes, but ``since`` only where there is none."""
         where = tuple(asked["Key"][name]["S"] for name in ("pk", "sk"))

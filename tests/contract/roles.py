@@ -145,7 +145,13 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
             ),
             Grant(
                 "it reads, lists and forgets account-Regions, and files about them",
-                ["dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"],
+                [
+                    "dynamodb:BatchGetItem",
+                    "dynamodb:DeleteItem",
+                    "dynamodb:PutItem",
+                    "dynamodb:Query",
+                    "dynamodb:UpdateItem",
+                ],
                 [at("Table")],
             ),
             Grant(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from portcullis.controls import CONTROLS
@@ -15,17 +14,6 @@ DOCUMENTS = [(file, name) for file, expected in roles.EXPECTED.items() for name 
 ROLES = {name: role for template in FILES.values() for name, role in roles.of_type(template, "AWS::IAM::Role").items()}
 MUTANTS = [(file, change, mutant) for file, template in FILES.items() for change, mutant in roles.mutants(template)]
 
-_TOO_MUCH = {"SurveyRole": "template.yaml gives the survey dynamodb:BatchGetItem, which nothing that it does uses"}
-
-
-def _documents() -> list[Any]:
-    return [
-        pytest.param(
-            file, name, marks=[pytest.mark.xfail(strict=True, reason=_TOO_MUCH[name])] if name in _TOO_MUCH else []
-        )
-        for file, name in DOCUMENTS
-    ]
-
 
 def _actions(role: str) -> set[str]:
     grants = [grant for expected in roles.EXPECTED.values() for grant in expected.get(role, [])]
@@ -35,7 +23,7 @@ def _actions(role: str) -> set[str]:
 # ---- The templates are what the table says -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("file", "name"), _documents())
+@pytest.mark.parametrize(("file", "name"), DOCUMENTS)
 def test_a_role_is_exactly_what_the_table_says(file: str, name: str) -> None:
     """Every action, resource, principal and condition of every statement is there for a reason that is written down."""
     assert roles.faults(file, FILES[file]).get(name, []) == []
@@ -94,7 +82,6 @@ NOT_ASKED_FOR = {
         "sqs:ChangeMessageVisibility": "it receives no messages",
     },
     "survey": {
-        "dynamodb:BatchGetItem": "it lists the records of its own account and Region",
         "securityhub:DescribeHub": "where Security Hub of the hub is off, the report fails, and an alarm says so",
     },
 }

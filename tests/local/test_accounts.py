@@ -113,10 +113,11 @@ def test_join_names_account_and_unit(organisation: LocalOrganisation) -> None:
 
 
 def test_moving_an_account_needs_its_parent(organisation: LocalOrganisation) -> None:
-    """A move from where it is not is refused; a move within the targets deploys nothing twice."""
-    account_id = member_id(organisation, SECURITY)
-    assert len(stacks(organisation, account_id)) == 3
+    """A move from where it is not is refused; a move within the targets, however deep, deploys nothing twice."""
     client = organisation.client("organizations", MANAGEMENT)
+    unit = client.create_organizational_unit(ParentId=SECURITY, Name="Nested")["OrganizationalUnit"]
+    account_id = member_id(organisation, unit["Id"])
+    assert len(stacks(organisation, account_id)) == 3
     wanted = {"AccountId": account_id, "SourceParentId": ROOT, "DestinationParentId": WORKLOADS}
     assert code_of(client.move_account, **wanted) == "SourceParentNotFoundException"
 
@@ -158,8 +159,8 @@ def test_a_region_can_be_switched_off_for_an_account(organisation: LocalOrganisa
     assert organisation.client("ec2", MEMBER, "eu-west-1").describe_vpcs()["Vpcs"]
 
 
-def test_a_deployment_that_fails_is_an_error_in_the_journal(organisation: LocalOrganisation) -> None:
-    """The account takes part as far as it goes; a role of its own is in the way here."""
+def test_a_deployment_that_fails_is_an_error_and_no_obstacle(organisation: LocalOrganisation) -> None:
+    """A role of the account's own is in the way here; its other Region and later accounts are reached."""
     people = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
     trust = json.dumps({"Version": "2012-10-17", "Statement": people})
     with closing(DeploymentClients(organisation.clients.endpoint_url)) as clients:
@@ -167,6 +168,12 @@ def test_a_deployment_that_fails_is_an_error_in_the_journal(organisation: LocalO
         iam.create_role(RoleName="example-beat-eu-west-1", AssumeRolePolicyDocument=trust)
     organisation.join("888899990000", "odd", SECURITY)
     assert organisation.settled(30)
-    assert "example-account deployed in 888899990000 us-east-1" in stacks(organisation, "888899990000")
+    assert stacks(organisation, "888899990000") == [
+        "example-account deployed in 888899990000 us-east-1",
+        "example-region deployed in 888899990000 us-east-1",
+    ]
     errors = [step.text for step in organisation.journal.since(0) if step.kind == "error"]
-    assert any("example-region was not deployed: " in text and "EntityAlreadyExists" in text for text in errors)
+    (error,) = (text for text in errors if "888899990000" in text)
+    assert "example-region was not deployed in 888899990000 eu-west-1: " in error
+    assert "EntityAlreadyExists" in error
+    assert len(stacks(organisation, member_id(organisation))) == 3

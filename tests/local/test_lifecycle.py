@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from local.accounts import SECURITY_ID, WORKLOADS_ID
 from local.organisation import LocalOrganisation, PortTakenError
 from tests.local.example import PARAMETERS
 
@@ -51,16 +52,20 @@ def test_schedules_begin_at_once(checkout: Path) -> None:
     ]
 
 
-def test_the_management_account_can_be_left_out(checkout: Path) -> None:
-    """Then it has no member stacks, and no StackSet brings them."""
-    with LocalOrganisation(
-        checkout=checkout, management_stacks=False, schedules_at_once=False, parameters=PARAMETERS
-    ) as organisation:
-        texts = [step.text for step in organisation.journal.since(0)]
-        assert not organisation.client("events", "555566667777").list_rules()["Rules"]
-        assert organisation.client("events", "111122223333").list_rules()["Rules"]
-    assert "16 stacks are deployed" in texts
-    assert not [text for text in texts if "555566667777" in text]
+def test_stacks_are_where_the_parameters_say(checkout: Path) -> None:
+    """Below the targets only, and not in the management account if so wanted; an account that moves in follows."""
+    parameters = {"TargetOrganizationalUnitIds": WORKLOADS_ID, "GovernedRegions": "eu-west-1"}
+    options: dict[str, Any] = {"management_stacks": False, "schedules_at_once": False}
+    with LocalOrganisation(checkout=checkout, parameters=parameters, **options) as organisation:
+        assert "9 stacks are deployed" in [step.text for step in organisation.journal.since(0)]
+        for account_id in ("555566667777", "123456789012"):
+            assert not organisation.client("events", account_id, "eu-west-1").list_rules()["Rules"]
+        assert organisation.client("events", "111122223333", "eu-west-1").list_rules()["Rules"]
+        organisation.client("organizations", "555566667777").move_account(
+            AccountId="123456789012", SourceParentId=SECURITY_ID, DestinationParentId=WORKLOADS_ID
+        )
+        assert organisation.settled(20)
+        assert organisation.client("events", "123456789012", "eu-west-1").list_rules()["Rules"]
 
 
 def test_a_taken_port_is_refused(checkout: Path, taken_port: int) -> None:

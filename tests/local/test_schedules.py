@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -152,8 +153,7 @@ def test_a_schedule_comes_again_at_its_rate(organisation: LocalOrganisation, req
     time.sleep(0.2)  # until they have been seen
     now = time.time()
     for minutes, times in ((4, 0), (6, 1), (10, 1), (12, 2)):
-        moment = now + minutes * 60
-        fidelity.install(replace(installed, clock=lambda moment=moment: moment))
+        fidelity.install(replace(installed, clock=partial(float, now + minutes * 60)))
         assert organisation.settled(20)
         assert len(beats(organisation, start)) == times
     client.delete_schedule(Name="often")

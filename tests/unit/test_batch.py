@@ -216,7 +216,6 @@ class TestHeartbeats:
         assert world.coverage.known[ACCOUNT, REGION].heartbeat_at == START.isoformat()
         assert world.queue.sent == [whole()]
 
-    @pytest.mark.xfail(strict=True, reason="trigger_of takes eventName and eventID from any event's detail")
     def test_what_it_claims_to_have_been_set_off_by_is_ignored(self) -> None:
         """A member may write its own heartbeats: session tags must not blame a call that nobody made."""
         world = World()

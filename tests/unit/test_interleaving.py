@@ -278,13 +278,6 @@ def faults(policy: Policy, between: Act) -> list[str]:
     return found
 
 
-unmarked = pytest.mark.xfail(
-    strict=True,
-    reason="a look that files nothing leaves no mark: a sweep that observed earlier files over it what was true then",
-)
-
-
-@unmarked
 @each_mode
 def test_what_is_deleted_in_the_middle_of_a_sweep_is_archived(policy: Policy) -> None:
     """Seen by the sweep, deleted, its event handled, and only then filed: no finding of what is gone stays open."""
@@ -296,7 +289,6 @@ def test_what_is_deleted_in_the_middle_of_a_sweep_is_archived(policy: Policy) ->
     assert not faults(policy, remove_and_reconcile)
 
 
-@unmarked
 @each_mode
 def test_what_people_change_in_the_middle_of_a_sweep_is_told_as_it_is(policy: Policy) -> None:
     """Seen by the sweep, changed, its event handled, and only then filed."""

@@ -493,15 +493,29 @@ class TestRetries:
         assert world.hub.state(vpc_id, "VPCE.1") == "FAILED"
 
     def test_a_finding_that_was_refused_for_good_is_buried(self) -> None:
-        """Security Hub switched off in the account: the message goes where the alarm is, with the reason."""
+        """The message goes where the alarm is, with the reason."""
+        world = World(policy_of(VPCE_1=Mode.DETECT, VPCE_2=Mode.OFF))
+        vpc_id = world.aws.region().create_vpc()
+        world.hub.refuse("InvalidInput")
+
+        answer = run(world, vpc(vpc_id))[vpc(vpc_id)]
+
+        assert answer.verdict is Verdict.BURY
+        assert "InvalidInput" in answer.reason
+
+    def test_without_security_hub_events_make_no_dead_letters(self) -> None:
+        """Coverage tells it once; nothing is changed meanwhile, and a sweep files what it finds once it is on."""
         world = World(policy_of(VPCE_1=Mode.DETECT, VPCE_2=Mode.OFF))
         vpc_id = world.aws.region().create_vpc()
         world.hub.switched_off.add((ACCOUNT, REGION))
 
         answer = run(world, vpc(vpc_id))[vpc(vpc_id)]
 
-        assert answer.verdict is Verdict.BURY
-        assert "InvalidAccess" in answer.reason
+        assert answer.verdict is Verdict.DONE
+        assert [entry.step for entry in world.journal.entries if entry.is_problem] == ["unfiled"]
+        world.hub.switched_off.clear()
+        world.sweep()
+        assert world.hub.state(vpc_id, "VPCE.1") == "FAILED"
 
     def test_nothing_is_changed_where_no_finding_could_be_opened(self) -> None:
         """With Security Hub switched off nobody would learn of a change: it is not made."""
@@ -510,7 +524,7 @@ class TestRetries:
         vpc_id = place.create_vpc()
         world.hub.switched_off.add((ACCOUNT, REGION))
 
-        assert run(world, vpc(vpc_id))[vpc(vpc_id)].verdict is Verdict.BURY
+        assert run(world, vpc(vpc_id))[vpc(vpc_id)].verdict is Verdict.DONE
         assert place.endpoints_of(vpc_id) == ()
 
         world.hub.switched_off.clear()

@@ -223,10 +223,6 @@ class TestLeaving:
 
         assert world.sweep_organisation() == {"absent": 1, "new": 1}
 
-    @pytest.mark.xfail(
-        strict=True,
-        reason="report loads open records only: over an archived one nothing is written, and every report fails",
-    )
     def test_one_that_comes_back_and_is_missed_again_has_its_finding_reopened(self) -> None:
         """The archived finding opens again, and the report goes on for everybody else."""
         world = self.missed()

@@ -29,6 +29,7 @@ from portcullis.findings import Place
 from portcullis.loop import Loop
 from portcullis.ports import Ports, SurveyPorts
 from portcullis.survey import Survey, Sweep
+from portcullis.work import slack_seconds
 
 # Slow senders would eat into the work queue's delay (see work.py), so these give up early.
 _QUEUE_CONFIG = CONFIG.merge(
@@ -124,7 +125,8 @@ def _ports(session: Any) -> Ports:
 
 
 def _loop(ports: Ports) -> Loop:
-    return Loop(ports, policy.load(Path(_env("POLICY_PATH"))), partition=_env("PARTITION"))
+    wanted, slack = policy.load(Path(_env("POLICY_PATH"))), slack_seconds(float(_env("QUEUE_DELAY_SECONDS")))
+    return Loop(ports, wanted, partition=_env("PARTITION"), slack=slack)
 
 
 def _store(session: Any) -> DynamoDbStore:

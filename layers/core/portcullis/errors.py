@@ -44,6 +44,10 @@ class ObservationError(PortcullisError):
     """
 
 
+class SecurityHubOffError(ObservationError):
+    """Security Hub is switched off there. COVERAGE.1 says so, and the sweep looks again once it is on."""
+
+
 class Fault(Enum):
     """What an AWS error code means to the loop."""
 

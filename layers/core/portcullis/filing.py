@@ -48,7 +48,7 @@ class Filer:
         place: findings.Place,
         decided: Sequence[tuple[Decision, Sequence[Outcome]]],
         records: dict[RecordKey, FindingRecord],
-    ) -> tuple[int, dict[RecordKey, Refusal]]:
+    ) -> tuple[set[RecordKey], dict[RecordKey, Refusal]]:
         """File the findings that decisions call for, where they are new.
 
         Args:
@@ -57,7 +57,7 @@ class Filer:
             records: What was remembered before the observation; brought up to date here.
 
         Returns:
-            How many findings Security Hub took, and why others were not filed, by record key.
+            The record keys of the findings that Security Hub took, and why others were not filed.
         """
         now = self._clock.now()
         filings = [
@@ -80,7 +80,7 @@ class Filer:
         refusals |= self._save(place, [filing.record for filing in taken], records)
         for filing in taken:
             self._note(place, filing)
-        return len(taken), refusals
+        return {filing.record.key for filing in taken}, refusals
 
     def _save(
         self, place: findings.Place, fresh: Sequence[FindingRecord], records: dict[RecordKey, FindingRecord]

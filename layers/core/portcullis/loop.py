@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from portcullis import findings
 from portcullis.controls import CONTROLS, Control
 from portcullis.controls.role_1 import DEFAULT_PROFILE, ROLE_1
-from portcullis.errors import ObservationError, TransientError
+from portcullis.errors import ObservationError, SecurityHubOffError, TransientError
 from portcullis.filing import Filer, Refusal
 from portcullis.model import Kind, Outcome, RecordKey, Result, Scope, Snapshot, Target, Work
 from portcullis.plan import Decision, decide
@@ -69,15 +70,23 @@ class Loop:
         policy: What is wanted.
         partition: The AWS partition of the organisation (``aws``, ``aws-cn``, ...).
         controls: The registry; tests may pass their own.
+        slack: Seconds between a change and, at the earliest, the look that its event causes (see ``work``).
     """
 
     def __init__(
-        self, ports: Ports, policy: Policy, *, partition: str = "aws", controls: Sequence[Control] = CONTROLS
+        self,
+        ports: Ports,
+        policy: Policy,
+        *,
+        partition: str = "aws",
+        controls: Sequence[Control] = CONTROLS,
+        slack: float = 10,
     ) -> None:
         self._ports = ports
         self._policy = policy
         self._partition = partition
         self._controls = controls
+        self._slack = timedelta(seconds=slack)
         self._filer = Filer(ports.sink, ports.store, ports.journal, ports.clock)
 
     def run(self, work: Iterable[Work]) -> dict[Target, Answer]:
@@ -100,6 +109,10 @@ class Loop:
             for part, look in ((narrow, self._reconcile), (wide, self._expand)):
                 try:
                     answers |= look(place, part) if part else {}
+                except SecurityHubOffError as error:
+                    # Not a dead letter for each event: COVERAGE.1 tells, and a sweep looks once it is on.
+                    self._ports.journal.problem("unfiled", str(error), account_id=account_id, region=region)
+                    answers |= dict.fromkeys(part, _DONE)
                 except (TransientError, ObservationError) as error:
                     verdict = Verdict.RETRY if isinstance(error, TransientError) else Verdict.BURY
                     answers |= dict.fromkeys(part, Answer(verdict, str(error)))
@@ -114,7 +127,7 @@ class Loop:
         Raises:
             TransientError, ObservationError: What could not be read or filed, and why.
         """
-        place = findings.Place(self._partition, account_id, region)
+        place, began = findings.Place(self._partition, account_id, region), self._ports.clock.now()
         records = {record.key: record for record in self._ports.store.open_records(account_id, region)}
         snapshot = self._observe(Scope(account_id, region, everything=True))
         seen = {(kind, resource_id) for kind in (Kind.VPC, Kind.INSTANCE) for resource_id in snapshot.resources(kind)}
@@ -122,20 +135,24 @@ class Loop:
         decisions = decide(snapshot, resources, self._policy, self._controls)
         waiting = {_target(place, decision) for decision in decisions if decision.actions or decision.wait}
         settled = [(decision, ()) for decision in decisions if not (decision.actions or decision.wait)]
-        filed, refusals = self._filer.file(place, settled, records)
+        taken, refusals = self._filer.file(place, settled, records)
         # What another look is at, or Security Hub did not take this time, deserves a closer one.
-        waiting |= {Target(account_id, region, key[0], key[1]) for key, why in refusals.items() if why.transient}
+        closer = {key for key, why in refusals.items() if why.transient}
+        if self._ports.clock.now() - began > self._slack:
+            # What was filed may have changed since it was seen, and the look that its event caused be over.
+            closer |= taken
+        waiting |= {Target(account_id, region, kind, resource_id) for kind, resource_id, _ in closer}
         self._ports.queue.send(dict.fromkeys(sorted(waiting), trigger))
         self._ports.journal.step(
             "swept",
-            f"looked at {len(snapshot.vpcs)} VPCs and {len(snapshot.instances)} instances: {filed} findings filed, "
-            f"{len(waiting)} need a closer look",
+            f"looked at {len(snapshot.vpcs)} VPCs and {len(snapshot.instances)} instances: "
+            f"{len(taken)} findings filed, {len(waiting)} need a closer look",
             account_id=account_id,
             region=region,
             resource_ids=sorted(str(target.resource_id) for target in waiting)[:_LOGGED],
         )
         refused = tuple(sorted(why.reason for why in refusals.values() if not why.transient))
-        return Tally(len(snapshot.vpcs), len(snapshot.instances), filed, len(waiting), refused)
+        return Tally(len(snapshot.vpcs), len(snapshot.instances), len(taken), len(waiting), refused)
 
     def _observe(self, scope: Scope) -> Snapshot:
         profile = self._policy.parameter(ROLE_1.id, "default_profile", DEFAULT_PROFILE)

@@ -5,6 +5,7 @@ Everything here is a frozen value. Nothing here calls AWS, reads a clock or the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ OWNERSHIP_TAG = "portcullis:managed"
 
 CONTROL_TAG = "portcullis:control"
 """Tag key that names the control for which Portcullis created something."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.:/=+@-]")
+_LONGEST_TRIGGER = 128
 
 Tags = dict[str, str]
 RecordKey = tuple["Kind", str, str]
@@ -50,13 +54,22 @@ class Target:
 class Work:
     """A target, and why it is looked at.
 
-    ``message_id`` stays the same when the message is delivered again. ``trigger`` names what set it off, for
-    people who read CloudTrail (``CreateVpc/<event id>``, ``sweep/<execution>``).
+    ``message_id`` stays the same when the message is delivered again. ``trigger`` names what set it off (see
+    ``trigger``).
     """
 
     target: Target
     message_id: str
     trigger: str = ""
+
+
+def trigger(kind: object, name: object) -> str:
+    """Name what set a look off, for people who read CloudTrail: ``CreateVpc/<event id>``, ``sweep/<execution>``.
+
+    Returns:
+        At most 128 characters, none that a session tag may not hold (``tagValueType`` in the STS model).
+    """
+    return _UNSAFE.sub("-", f"{kind}/{name}")[:_LONGEST_TRIGGER]
 
 
 @dataclass(frozen=True, slots=True)

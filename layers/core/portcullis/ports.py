@@ -57,6 +57,7 @@ class FindingSink(Protocol):
 
         Raises:
             TransientError: The whole call failed and may succeed later.
+            SecurityHubOffError: Security Hub is off there.
             ObservationError: The whole call is refused; waiting does not help.
         """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from portcullis.coverage import COVERAGE_1, Answer, Problem, evaluate, state_of
-from portcullis.errors import NotAdmittedError, ObservationError, PortcullisError, TransientError
+from portcullis.errors import NotAdmittedError, ObservationError, PortcullisError, SecurityHubOffError, TransientError
 from portcullis.filing import Filer
-from portcullis.model import Kind, Status
+from portcullis.model import Kind, Status, trigger
 from portcullis.plan import Decision
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Sweep:
         """
         try:
             answer = self._look(account_id, region, sweep_id)
+        except SecurityHubOffError:
+            answer = Answer(sweep_id, Problem.SECURITY_HUB)
         except NotAdmittedError as error:
             answer = Answer(sweep_id, Problem.ROLE, str(error))
         except ObservationError as error:
@@ -58,7 +60,7 @@ class Sweep:
         if not self._sink.is_enabled(account_id, region):
             # Nothing is changed where nothing can be filed, so there is nothing to look for.
             return Answer(sweep_id, Problem.SECURITY_HUB)
-        tally = self._loop.sweep(account_id, region, f"sweep/{sweep_id}")
+        tally = self._loop.sweep(account_id, region, trigger("sweep", sweep_id))
         return Answer(sweep_id, Problem.REFUSED, tally.refused[0]) if tally.refused else Answer(sweep_id)
 
     def _remember(self, account_id: str, region: str, answer: Answer) -> None:
@@ -121,24 +123,24 @@ class Survey:
         """
         hub, now = self._hub, self._ports.clock.now()
         management = self._ports.directory.management_account_id()
-        records = {
-            record.key: record
-            for record in self._ports.store.open_records(hub.account_id, hub.region)
-            if record.kind is Kind.ACCOUNT_REGION
-        }
+        listed = [one for one in self._ports.coverage.all() if one.listed]
+        store = self._ports.store
+        open_records = (r for r in store.open_records(hub.account_id, hub.region) if r.kind is Kind.ACCOUNT_REGION)
+        keys = [(Kind.ACCOUNT_REGION, one.resource_id, COVERAGE_1.id) for one in listed]
+        # What is archived, too: an account may come back.
+        records = {r.key: r for r in open_records} | dict(store.load(hub.account_id, hub.region, keys))
         states: dict[str, int] = {}
         decisions = []
-        for one in self._ports.coverage.all():
-            if one.listed:
-                state = state_of(one, now, is_management=one.account_id == management, sweep_id=sweep_id)
-                states[state.word] = states.get(state.word, 0) + 1
-                evaluation = evaluate(one, state)
-                note = "The next sweep looks again."
-                decisions.append(Decision(COVERAGE_1, Kind.ACCOUNT_REGION, one.resource_id, evaluation, note=note))
-                if evaluation.status is Status.FAILED:
-                    self._ports.journal.problem(
-                        "uncovered", evaluation.reason, account_id=one.account_id, region=one.region
-                    )
+        for one in listed:
+            state = state_of(one, now, is_management=one.account_id == management, sweep_id=sweep_id)
+            states[state.word] = states.get(state.word, 0) + 1
+            evaluation = evaluate(one, state)
+            note = "The next sweep looks again."
+            decisions.append(Decision(COVERAGE_1, Kind.ACCOUNT_REGION, one.resource_id, evaluation, note=note))
+            if evaluation.status is Status.FAILED:
+                self._ports.journal.problem(
+                    "uncovered", evaluation.reason, account_id=one.account_id, region=one.region
+                )
         judged = {decision.resource_id for decision in decisions}
         decisions += [
             Decision(COVERAGE_1, Kind.ACCOUNT_REGION, resource_id, None, note=f"{resource_id} is no longer governed.")
@@ -153,10 +155,10 @@ class Survey:
 
     def _remember(self, listed: set[tuple[str, str]], known: dict[tuple[str, str], Coverage]) -> None:
         """Note who must take part and who need not any more; forget those of whom nothing is heard either."""
-        for place in listed:
+        for place in sorted(listed):
             if place not in known or not known[place].listed:
                 self._ports.coverage.list_place(*place, listed=True)
-        for place in known.keys() - listed:
+        for place in sorted(known.keys() - listed):
             if not self._is_alive(known[place]):
                 self._ports.coverage.forget(*place)
             elif known[place].listed:

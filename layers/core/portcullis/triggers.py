@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from portcullis.errors import UnreadableEventError, is_route_conflict
-from portcullis.model import Kind, Target
+from portcullis.model import Kind, Target, trigger
 
 API_CALL = "AWS API Call via CloudTrail"
 STATE_CHANGE = "EC2 Instance State-change Notification"
@@ -28,8 +28,6 @@ EC2_EVENT_SOURCE = "ec2.amazonaws.com"
 
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9-]+")
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.:/=+@-]")  # what a session tag of STS may not hold, and blanks
-_LONGEST_TRIGGER = 128
 _SHOWN = 60  # characters of a wrong value, in an error
 # No wildcard may pass: these ids end in the filters of Describe calls, where `*` matches everything.
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -175,9 +173,9 @@ def heartbeat_of(event: object) -> tuple[str, str] | None:
 
 def trigger_of(event: Mapping[str, Any]) -> str:
     """Name a readable event, for those who look for it in CloudTrail: ``CreateVpc/<CloudTrail's event id>``."""
-    detail = event["detail"]
-    name, event_id = detail.get("eventName") or event["detail-type"], detail.get("eventID") or event.get("id")
-    return _UNSAFE.sub("-", f"{name}/{event_id}")[:_LONGEST_TRIGGER]
+    # Only AWS writes events of its own sources; what others put into `detail` names nothing.
+    detail = event["detail"] if event["source"] == EC2_SOURCE else {}
+    return trigger(detail.get("eventName") or event["detail-type"], detail.get("eventID") or event.get("id"))
 
 
 def targets_of(event: object, own_role_names: Collection[str] = ()) -> list[Target]:

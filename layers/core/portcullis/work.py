@@ -30,6 +30,11 @@ def window_seconds(delay: float) -> float:
     return delay * _WINDOW_SHARE
 
 
+def slack_seconds(delay: float) -> float:
+    """Return how long after a change, at least, the look that its event causes begins."""
+    return delay - window_seconds(delay)
+
+
 def deduplication_id(target: Target, now: datetime, delay: float) -> str:
     """Return the id under which messages about one target, sent in one window, are one message."""
     window = window_seconds(delay)

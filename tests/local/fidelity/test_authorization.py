@@ -327,11 +327,17 @@ def test_findings_are_imported_for_the_products_that_are_allowed(aws: Aws) -> No
     """By the ARN in each finding."""
     arn = f"arn:aws:securityhub:{REGION}:{MEMBER}:product/{MEMBER}/default"
     client = _session(aws, "securityhub", _allow("securityhub:BatchImportFindings", resource=arn))
-    found = {"SchemaVersion": "2018-10-08", "Id": "f", "GeneratorId": "g", "AwsAccountId": MEMBER, "Title": "t"}
+    found: dict[str, Any] = {
+        "SchemaVersion": "2018-10-08",
+        "Id": "f",
+        "GeneratorId": "g",
+        "AwsAccountId": MEMBER,
+        "Title": "t",
+    }
     found |= {"CreatedAt": "2026-01-01T00:00:00Z", "UpdatedAt": "2026-01-01T00:00:00Z", "Description": "d"}
-    found |= {"Resources": [{"Type": "Other", "Id": "r"}]}
-    assert client.batch_import_findings(Findings=[{**found, "ProductArn": arn}])["FailedCount"] == 1
-    other = {**found, "ProductArn": f"{arn}2"}
+    whole = {**found, "Resources": [{"Type": "Other", "Id": "r"}]}
+    assert client.batch_import_findings(Findings=[{**whole, "ProductArn": arn}])["FailedCount"] == 1
+    other = {**whole, "ProductArn": f"{arn}2"}
     assert error_of(client.batch_import_findings, Findings=[other])[0] == "AccessDeniedException"
 
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from portcullis.adapters.calls import translated
 from portcullis.asff import MAX_BATCH
-from portcullis.errors import Fault, classify
+from portcullis.errors import Fault, SecurityHubOffError, classify
 from portcullis.ports import Rejection
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _ATTEMPTS = 2
 _TRANSIENT_CODES = ("InternalException", "LimitExceededException")
 
 
+_OFF_CODE = "InvalidAccess"
 # What DescribeHub answers where Security Hub is off, in its model.
 _OFF = ("InvalidAccessException", "ResourceNotFoundException")
 
@@ -71,6 +72,8 @@ class SecurityHubSink:
         with translated(f"filing findings in {account_id} {region}"):
             answer = self._client_of(account_id, region).batch_import_findings(Findings=batch)
         # An HTTP success says nothing yet: Security Hub switched off, say, is only told here.
+        if any(item["ErrorCode"] == _OFF_CODE for item in answer.get("FailedFindings", [])):
+            raise SecurityHubOffError(f"Security Hub is switched off in {account_id} {region}")
         return [
             Rejection(
                 finding_id=item["Id"],
