@@ -281,8 +281,8 @@ def _lost_event(stage: Stage) -> Callable[[], Iterator[Check]]:
 
 
 def _no_security_hub(stage: Stage) -> Callable[[], Iterator[Check]]:
-    stage.move("222233334444", "us-east-1")
-    place = "222233334444/us-east-1"
+    stage.move("222233334444", "eu-west-1")
+    place = "222233334444/eu-west-1"
     client = stage.organisation.client("securityhub", stage.account_id, stage.region)
     client.disable_security_hub()
     stage.sweep()
@@ -429,6 +429,7 @@ def _play(number: int, scene: Scene, stage: Stage) -> dict[str, Any]:
         "tells": scene.tells,
         "calls": [_call(step) for step in steps if step.kind == "call"],
         "targets": _fields(steps, "queued", "account_id", "region", "kind", "resource_id"),
+        "sweeps": _sweeps(steps),
         "evaluations": _fields(steps, "evaluated", "control", "resource_id", "status", "message", "wait"),
         "actions": _fields(steps, "acted", "control", "resource_id", "action", "result", "made", "message"),
         "findings": _fields(steps, "filed", "finding_id", "control", "resource_id", "compliance", "record_state"),
@@ -454,6 +455,14 @@ def _fields(steps: list[Step], name: str, *fields: str) -> list[dict[str, Any]]:
     """Return some fields of every log record of one step of the loop."""
     records = [step.data for step in steps if step.kind == "log" and step.data.get("step") == name]
     return [{field: record.get(field) for field in fields} for record in records]
+
+
+def _sweeps(steps: list[Step]) -> dict[str, Any]:
+    """Return how many looks the sweeps took, and what they could not cover."""
+    records = [step.data for step in steps if step.kind == "log"]
+    looks = [r for r in records if r.get("step") == "swept" and r["function"] == "SweepFunction"]
+    wanting = [r for r in records if r.get("step") == "uncovered" and r["function"] == "SurveyFunction"]
+    return {"looks": len(looks), "uncovered": [str(r["message"]) for r in wanting]}
 
 
 def _all_findings(stage: Stage, account_ids: list[str]) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Lambda allows ten seconds; a busy laptop that starts several functions at once deserves more.
 _INIT_SECONDS = 30.0
+# Lambda starts a process for every concurrent invocation; here more than there are processors would only cost time.
+_MOST_PROCESSES = max(4, os.cpu_count() or 4)
 _PACKAGE = "portcullis"
 _SITE_PACKAGES = sysconfig.get_path("purelib")  # stands for what the runtime and the layers bring along
 
@@ -53,7 +55,7 @@ class Answer:
 
 
 class Function:
-    """A function and its warm processes: one for each concurrent invocation."""
+    """A function and its warm processes: one for each concurrent invocation, up to a few; the others wait."""
 
     def __init__(
         self, spec: FunctionSpec, folder: Path, journal: Journal, endpoint_url: str, credentials: Credentials
@@ -85,10 +87,15 @@ class Function:
         self._idle: list[Any] = []
         self._busy: list[Any] = []
         self._stopped = False
+        self._slots = threading.Semaphore(_MOST_PROCESSES)
         self.invocations = 0
 
     def invoke(self, event: Any) -> Answer:
         """Run the function with `event` and return its answer; an error also goes to the journal."""
+        with self._slots:
+            return self._invoke(event)
+
+    def _invoke(self, event: Any) -> Answer:
         with self._lock:
             self.invocations += 1
             cold = not self._idle

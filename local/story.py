@@ -11,7 +11,8 @@ from typing import Any
 
 _WIDTH = 80
 _INDENT = 13
-_SHOWN = 6
+_SHOWN = 4
+_FEW = 2
 
 
 def opening() -> None:
@@ -36,8 +37,19 @@ def scene(record: dict[str, Any]) -> None:
     _wrap(record["tells"])
     for place, actions in _by_place(record["calls"]).items():
         _row("people", f"{place}: {', '.join(actions)}")
-    for target, count in Counter(_target(t) for t in record["targets"]).items():
+    whole = {(t["account_id"], t["region"]) for t in record["targets"] if not t["resource_id"]}
+    if whole:
+        names = (
+            " and ".join(" ".join(place) for place in sorted(whole))
+            if len(whole) <= _FEW
+            else f"{len(whole)} account-Regions"
+        )
+        _row("events say", f"look at everything in {names}")
+    for target, count in Counter(_target(t) for t in record["targets"] if t["resource_id"]).items():
         _row("events say", f"look at {target}" + (f" (asked {count} times)" if count > 1 else ""))
+    if record["sweeps"]["looks"]:
+        _row("sweep", f"looks at {record['sweeps']['looks']} account-Regions")
+    _rows("found", _once(record["sweeps"]["uncovered"]))
     _rows("found", _once(e["message"] for e in record["evaluations"] if e["status"] != "PASSED"))
     _rows("", _once(f"it waits: {e['wait']}" for e in record["evaluations"] if e["wait"]))
     _rows("did", [action["message"] for action in record["actions"]] or ["nothing"])
@@ -99,7 +111,7 @@ def _by_place(calls: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 
 def _target(target: dict[str, Any]) -> str:
-    return f"{target['kind']} {target['resource_id']}" if target["resource_id"] else "the account and Region"
+    return f"{target['kind']} {target['resource_id']}"
 
 
 def _states(findings: list[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:

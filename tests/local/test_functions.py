@@ -184,3 +184,11 @@ def test_a_failing_make_target_says_why(checkout: Path, journal: Journal) -> Non
     (checkout / "layers/policy/policy.json").unlink()
     with pytest.raises(TemplateError, match=r"PolicyLayer: `make build-PolicyLayer` failed:\n(.|\n)*policy.json"):
         make(checkout, journal)
+
+
+def test_more_invocations_than_processes_wait_their_turn(function: Function) -> None:
+    """All are answered; the machine is not asked for more than it has."""
+    with ThreadPoolExecutor(functions._MOST_PROCESSES * 3) as pool:
+        answers = list(pool.map(function.invoke, [{"do": "look"}] * functions._MOST_PROCESSES * 3))
+    pids = {answer.result["pid"] for answer in answers}
+    assert 1 < len(pids) <= functions._MOST_PROCESSES
