@@ -119,9 +119,10 @@ def test_a_stack_set_goes_where_the_parameters_say(name: str, regions: Any) -> N
     assert {HUB["Parameters"][parameter]["Type"] for parameter in lists} == {"CommaDelimitedList"}
 
 
-def test_the_roles_are_there_before_the_events() -> None:
-    """The first heartbeat is answered with a look through the account's roles."""
-    assert HUB["Resources"]["MemberRegionStackSet"]["DependsOn"] == "MemberAccountStackSet"
+def test_the_first_heartbeat_finds_its_way_and_an_answer() -> None:
+    """The hub's bus, rule and queue take it, and the account's roles let the hub look."""
+    way = ["BusPolicy", "HeartbeatsRule", "IntakeQueuesPolicy"]
+    assert HUB["Resources"]["MemberRegionStackSet"]["DependsOn"] == [*way, "MemberAccountStackSet"]
 
 
 # ---- Parameters ----------------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from local import functions
 from local.functions import Function, FunctionSpec
 from local.journal import Journal
 from local.template import Source, TemplateError
