@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -75,7 +76,8 @@ def demo(output: str) -> None:
 
 def _show(step: Step) -> None:
     if line := render(step):
-        click.echo(line)
+        with contextlib.suppress(BrokenPipeError):  # whoever read this has gone; the organisation has not
+            click.echo(line)
 
 
 def _end(*_: object) -> NoReturn:

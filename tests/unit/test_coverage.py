@@ -6,7 +6,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from portcullis.coverage import COVERAGE_1, NEW_FOR, SILENT_AFTER, Answer, Coverage, Problem, State, evaluate, state_of
+from portcullis.coverage import (
+    COVERAGE_1,
+    NEW_FOR,
+    SEEN_LATELY,
+    SILENT_AFTER,
+    Answer,
+    Coverage,
+    Problem,
+    State,
+    evaluate,
+    state_of,
+)
 from portcullis.model import Kind, Status
 
 from tests.fakes import ACCOUNT, REGION, START
@@ -52,6 +63,9 @@ STATES: dict[str, tuple[Coverage, str | None, str, str]] = {
     "the heart never beat": (known(since=SILENT, heard=None, answer=FINE), "s-9", "silent", "never sent a heartbeat"),
     "silent between two sweeps": (known(heard=SILENT, answer=EARLIER), None, "silent", "do not reach the hub"),
     "this sweep got no answer": (known(answer=EARLIER), "s-9", "unswept", "sweep s-9 got no answer"),
+    "another sweep has just been there": (known(swept=SEEN_LATELY, answer=EARLIER), "s-9", "ok", ""),
+    "another sweep was there before": (
+        known(swept=SEEN_LATELY + MOMENT, answer=EARLIER), "s-9", "unswept", "sweep s-9 got no answer"),
     "no sweep ever got one": (known(swept=None), "s-9", "unswept", "sweep s-9 got no answer"),
     "no sweep was yet": (known(**HOUR, swept=None), None, "unswept", "no sweep has looked at it yet"),
     "neither answer nor heartbeat": (known(heard=SILENT, answer=EARLIER), "s-9", "unswept", "do not reach the hub"),

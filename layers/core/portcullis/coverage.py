@@ -25,6 +25,9 @@ COVERAGE_1 = Rule(
 SILENT_AFTER = timedelta(hours=26)
 """Two heartbeats (12 hours apart) and the next one's delay: then an account-Region is silent."""
 
+SEEN_LATELY = timedelta(hours=1)
+"""Another sweep's look within this time is as good: one that people start may overtake the scheduled one."""
+
 NEW_FOR = timedelta(hours=1)
 """How long the member stacks of an account that has just joined may take."""
 
@@ -73,6 +76,10 @@ class Coverage:
     def is_silent(self, now: datetime) -> bool:
         """Tell whether a heartbeat is overdue; the first one from when the account-Region became known."""
         return now - datetime.fromisoformat(self.heartbeat_at or self.since) > SILENT_AFTER
+
+    def was_seen_lately(self, now: datetime) -> bool:
+        """Tell whether some sweep has just seen everything there."""
+        return self.swept_at is not None and now - datetime.fromisoformat(self.swept_at) <= SEEN_LATELY
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ def state_of(coverage: Coverage, now: datetime, *, is_management: bool = False, 
         faults.append(
             State(known.word, f"{known.reason} ({answer.detail})" if answer.detail else known.reason, known.remedy)
         )
-    elif (sweep_id and (answer is None or answer.sweep_id != sweep_id)) or not answer:
+    elif not answer or (sweep_id and answer.sweep_id != sweep_id and not coverage.was_seen_lately(now)):
         missed = f"sweep {sweep_id} got no answer from it" if sweep_id else "no sweep has looked at it yet"
         faults.append(State("unswept", missed, _REMEDIES[Problem.FAILED].remedy))
     if coverage.is_silent(now):
