@@ -272,7 +272,7 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 [arn("events:${AWS::Region}:${AWS::AccountId}:event-bus/default")],
             )
         ],
-        "HeartbeatRole trusts": service("scheduler", "the schedule puts heartbeats as it"),
+        "HeartbeatRole trusts": service("scheduler", "the schedule puts heartbeats as it", _OWN_ACCOUNT),
     },
 }
 
