@@ -147,7 +147,9 @@ class TestCoverage:
         result = run("coverage", "--profile", "nobody", "--region", REGION)
 
         assert result.exit_code == 2
-        assert result.stderr == "portcullis: The config profile (nobody) could not be found\n"
+        problem, remedy = result.stderr.splitlines()
+        assert problem == "portcullis: The config profile (nobody) could not be found"
+        assert "--profile" in remedy
 
 
 class TestSweep:

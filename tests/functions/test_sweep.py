@@ -80,6 +80,18 @@ def test_what_needs_none_is_filed_and_the_gone_archived(hub: Hub, first: Member,
     assert hub.queued() == set()
 
 
+def test_a_look_that_is_slower_than_the_queue_has_what_it_filed_looked_at_again(
+    hub: Hub, first: Member, sweep: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a queue that does not delay, every look is slow: events in the middle of it may have been handled."""
+    detect(hub)
+    monkeypatch.setenv("QUEUE_DELAY_SECONDS", "0")
+
+    assert sweep(LOOK) == FINE
+
+    assert hub.queued() == {Target(ACCOUNT, REGION, Kind.VPC, default_vpc(first))}
+
+
 def test_how_it_ended_is_remembered(hub: Hub, first: Member, sweep: Function) -> None:  # noqa: ARG001 - has to exist
     """The survey reads it at the end of the sweep."""
     sweep(LOOK)

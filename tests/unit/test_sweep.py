@@ -411,6 +411,29 @@ class TestFiling:
         assert self.states(world, vpcs) == ["FAILED", "FAILED"]
         assert world.hub.state("i-0001", "ROLE.1") == "PASSED"
 
+    @pytest.mark.parametrize(("seconds", "again"), [(0, False), (10, False), (10.001, True)])
+    @pytest.mark.parametrize("number", range(1, 5))  # of the calls after the first: while it looks, and while it files
+    def test_what_a_slow_look_filed_gets_a_closer_one(self, number: int, seconds: float, *, again: bool) -> None:
+        """A look that an event caused meanwhile may be over, and have seen something newer; in a quick one it waits."""
+        world, vpcs = self.bare()
+        place = world.aws.region()
+        right = place.create_vpc()
+        place.create_endpoint(right, place.gateway_services["s3"], [place.main_table(right)])
+        world.calls.meanwhile(number, lambda: world.clock.advance(seconds))
+
+        world.loop.sweep(ACCOUNT, REGION, "t")
+
+        assert self.states(world, [*vpcs, right]) == ["FAILED", "FAILED", None]
+        assert world.queue.sent == (sorted(map(vpc, vpcs)) if again else [])
+
+    def test_without_security_hub_a_target_of_the_queue_is_done(self) -> None:
+        """Switched off in the middle: coverage tells it, not a dead letter."""
+        world, _ = self.bare()
+        world.hub.switched_off.add((ACCOUNT, REGION))
+        assert world.loop.run([Work(whole(), "m-1")])[whole()].verdict is Verdict.DONE
+        assert world.journal.entries[-1].step == "unfiled"
+        assert world.journal.entries[-1].is_problem
+
     def test_the_answer_that_could_not_be_remembered_fails_the_look(self) -> None:
         """The state machine tries again."""
         world, vpcs = self.bare()

@@ -123,6 +123,21 @@ def test_a_slow_sender_has_a_third_of_the_delay(delay: float, lag: float) -> Non
     assert queue.waiting[0].visible_at >= arrives_at
 
 
+@settings(SETTINGS)
+@given(delay=st.floats(0.1, 900, allow_nan=False), since=st.floats(0, 900, allow_nan=False))
+def test_no_look_begins_within_the_slack_after_its_event(delay: float, since: float) -> None:
+    """Whenever an equal target was sent before: the look that an event causes comes later than a quick sweep ends."""
+    clock = FakeClock()
+    queue = FakeQueue(Calls(), clock, delay)
+    queue.send({VPC: "test"})
+    clock.advance(since)
+
+    queue.send({VPC: "test"})
+
+    earliest = clock.now() + timedelta(seconds=work.slack_seconds(delay))
+    assert queue.waiting[-1].visible_at >= earliest - timedelta(milliseconds=1)
+
+
 def test_a_burst_costs_few_looks() -> None:
     """A hundred events in half the window are at most two messages."""
     clock = FakeClock()

@@ -146,6 +146,7 @@ def _aws_errors() -> Iterator[None]:
         yield
     except organisation.AWS_FAULTS as error:
         click.echo(f"portcullis: {error}", err=True)
+        click.echo("Is this a profile of the hub's account (--profile), and its Region (--region)?", err=True)
         sys.exit(_BAD_INPUT)
 
 
