@@ -597,10 +597,10 @@ class FakeCoverageStore:
         with self.calls.making("answered"):
             self._update(account_id, region, answer=answer, **seen)
 
-    def list_place(self, account_id: str, region: str, *, listed: bool) -> None:
+    def list_place(self, account_id: str, region: str) -> None:
         """Note who must take part. See ports.CoverageStore."""
         with self.calls.making("list_place"):
-            self._update(account_id, region, listed=listed)
+            self._update(account_id, region, listed=True)
 
     def forget(self, account_id: str, region: str) -> None:
         """Drop one. See ports.CoverageStore."""

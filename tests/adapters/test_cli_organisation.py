@@ -64,7 +64,7 @@ def hub(
     monkeypatch.setattr(boto3, "Session", lambda **_: session)
     monkeypatch.setattr(organisation, "_POLL_SECONDS", 0)
     for region in (REGION, "us-east-1"):
-        store.list_place(ACCOUNT, region, listed=True)
+        store.list_place(ACCOUNT, region)
         store.heard(ACCOUNT, region)
         store.answered(ACCOUNT, region, Answer("before"))
     return scripts
@@ -103,9 +103,9 @@ class TestCoverage:
     def test_who_is_missing_is_named_with_reason_and_remedy(
         self, hub: dict[str, Script], store: DynamoDbCoverageStore
     ) -> None:
-        """Exit status 1; an account-Region that is not listed is nobody's business; "-" is one that is not governed."""
+        """Exit status 1; who has just sent a first heartbeat is new; "-" is what is not governed."""
         describe_organisation(hub)
-        store.list_place(OTHER_ACCOUNT, REGION, listed=True)
+        store.list_place(OTHER_ACCOUNT, REGION)
         store.answered(OTHER_ACCOUNT, REGION, Answer("before", Problem.SECURITY_HUB))
         store.heard("999988887777", REGION)
 
@@ -114,7 +114,7 @@ class TestCoverage:
         assert result.exit_code == 1
         assert result.stdout.splitlines()[2] == f"{OTHER_ACCOUNT}  no hub        -"
         assert f"no hub: {OTHER_ACCOUNT} {REGION}: Security Hub is switched off" in result.stdout
-        assert "999988887777" not in result.stdout
+        assert "999988887777  new           -" in result.stdout
 
     def test_as_json(self, hub: dict[str, Script]) -> None:
         """The same for machines."""

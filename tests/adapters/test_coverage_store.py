@@ -36,7 +36,7 @@ def note(store: DynamoDbCoverageStore, what: str, account_id: str = ACCOUNT, reg
     writers: dict[str, Callable[[], object]] = {
         "heard": lambda: store.heard(account_id, region),
         "answered": lambda: store.answered(account_id, region, WELL),
-        "listed": lambda: store.list_place(account_id, region, listed=True),
+        "listed": lambda: store.list_place(account_id, region),
     }
     writers[what]()
 
@@ -114,13 +114,13 @@ def test_an_answer_is_read_back_and_counts_as_a_look_only_if_everything_was_seen
     assert store.all() == [Coverage(ACCOUNT, REGION, NINE, swept_at=TEN if looked else NINE, answer=answer)]
 
 
-def test_a_place_is_taken_off_the_list_and_put_back(store: DynamoDbCoverageStore) -> None:
+def test_a_place_is_put_on_the_list(store: DynamoDbCoverageStore) -> None:
     """Listed or not is the only thing that changes."""
     store.heard(ACCOUNT, REGION)
+    assert store.all() == [Coverage(ACCOUNT, REGION, NINE, heartbeat_at=NINE)]
 
-    for listed in (True, False, True):
-        store.list_place(ACCOUNT, REGION, listed=listed)
-        assert store.all() == [Coverage(ACCOUNT, REGION, NINE, listed=listed, heartbeat_at=NINE)]
+    store.list_place(ACCOUNT, REGION)
+    assert store.all() == [Coverage(ACCOUNT, REGION, NINE, listed=True, heartbeat_at=NINE)]
 
 
 def test_what_is_forgotten_begins_anew(store: DynamoDbCoverageStore, clock: SetClock) -> None:

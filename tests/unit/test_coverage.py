@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -69,6 +70,7 @@ STATES: dict[str, tuple[Coverage, str | None, str, str]] = {
     "no sweep ever got one": (known(swept=None), "s-9", "unswept", "sweep s-9 got no answer"),
     "no sweep was yet": (known(**HOUR, swept=None), None, "unswept", "no sweep has looked at it yet"),
     "neither answer nor heartbeat": (known(heard=SILENT, answer=EARLIER), "s-9", "unswept", "do not reach the hub"),
+    "not listed yet": (replace(known(**HOUR, swept=None), listed=False), None, "new", "the next sweep lists it"),
     "just listed": (known(**NEW), "s-9", "new", "may be on their way"),
     "just listed, no role yet": (known(**NEW, answer=answered(Problem.ROLE)), "s-9", "new", "may be on their way"),
     "just listed, heard, no role yet": (

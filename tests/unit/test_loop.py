@@ -517,6 +517,22 @@ class TestRetries:
         world.sweep()
         assert world.hub.state(vpc_id, "VPCE.1") == "FAILED"
 
+    def test_nothing_is_changed_where_an_open_finding_can_no_longer_be_told_of(self) -> None:
+        """Found in mode detect, to be mended in mode remediate, and Security Hub switched off in between."""
+        world = World(policy_of(VPCE_1=Mode.DETECT, VPCE_2=Mode.OFF))
+        place = world.aws.region()
+        vpc_id = place.create_vpc()
+        run(world, vpc(vpc_id))
+        world.set_policy(policy_of(VPCE_2=Mode.OFF))
+        world.hub.switched_off.add((ACCOUNT, REGION))
+
+        assert run(world, vpc(vpc_id))[vpc(vpc_id)].verdict is Verdict.DONE
+        assert place.endpoints_of(vpc_id) == ()
+
+        world.hub.switched_off.clear()
+        run(world, vpc(vpc_id), message="m-2")
+        assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
+
     def test_nothing_is_changed_where_no_finding_could_be_opened(self) -> None:
         """With Security Hub switched off nobody would learn of a change: it is not made."""
         world = World(policy_of(VPCE_2=Mode.OFF))

@@ -80,8 +80,15 @@ class TestList:
         assert all(one.listed for one in world.coverage.known.values())
 
     def test_an_organisation_without_accounts(self) -> None:
-        """An empty page is the last one."""
-        assert organisation().survey().list() == {"items": [], "after": ""}
+        """Wrong ids must not read as if all were well: the sweep fails, and nothing is forgotten."""
+        world = organisation(ACCOUNT)
+        world.survey().list()
+        world.directory.accounts.clear()
+
+        with pytest.raises(PortcullisError, match="TargetOrganizationalUnitIds"):
+            world.survey().list()
+
+        assert list(world.coverage.known) == [(ACCOUNT, REGION)]
 
     @pytest.mark.parametrize(("accounts", "sizes"), [(1, [1]), (2, [2]), (3, [2, 1]), (4, [2, 2]), (5, [2, 2, 1])])
     def test_a_long_list_comes_in_pages(self, monkeypatch: pytest.MonkeyPatch, accounts: int, sizes: list[int]) -> None:
@@ -101,7 +108,7 @@ class TestList:
         assert world.calls.counts()["list_place"] == accounts
 
     def test_pages_survive_a_change_in_between(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The account on which a page ended leaves, and one joins: nobody else is skipped or listed twice."""
+        """The account on which a page ended leaves, and one joins: nobody else is skipped, and nothing is noted."""
         monkeypatch.setattr(survey_module, "PAGE", 2)
         world = organisation("000000000001", "000000000003", "000000000005")
         first = world.survey().list()
@@ -112,6 +119,7 @@ class TestList:
         assert [account_id for account_id, _ in places(first)] == ["000000000001", "000000000003"]
         assert [account_id for account_id, _ in places(second)] == ["000000000005"]
         assert second["after"] == ""
+        assert {account_id for account_id, _ in world.coverage.known} == {f"{number:012}" for number in (1, 3, 5)}
 
     def test_additional_accounts_are_governed_like_all_others(self) -> None:
         """The management account, say: named by hand, listed once even if it is below a target unit, too."""
@@ -122,27 +130,10 @@ class TestList:
         assert places(answer) == [(MANAGEMENT_ACCOUNT, REGION), (ACCOUNT, REGION)]
         assert world.coverage.known[MANAGEMENT_ACCOUNT, REGION].listed
 
-    def test_a_member_by_hand_is_looked_at_and_not_judged(self) -> None:
-        """Its heart beats, and nobody listed it: its resources are swept; its absence would be no finding."""
-        world = organisation(ACCOUNT)
-        beat(world, ACCOUNT)
-        beat(world, OTHER_ACCOUNT, OTHER_REGION)
-        vpc_id = world.aws.region(OTHER_ACCOUNT, OTHER_REGION).create_vpc()
-
-        assert world.sweep_organisation() == {"ok": 1}
-        world.drain()
-
-        assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
-        assert not world.coverage.known[OTHER_ACCOUNT, OTHER_REGION].listed
-        world.aws.shut.add(OTHER_ACCOUNT)
-        assert world.sweep_organisation() == {"ok": 1}
-        assert state(world, OTHER_ACCOUNT, OTHER_REGION) is None
-
-    def test_a_member_by_hand_that_falls_silent_is_forgotten(self) -> None:
-        """Its stacks were deleted, then: nothing is left to look at."""
+    def test_who_is_not_governed_is_not_swept(self) -> None:
+        """Its heart beats, and nobody listed it: each heartbeat is answered with a look, a sweep leaves it alone."""
         world = organisation(ACCOUNT)
         beat(world, OTHER_ACCOUNT)
-        world.clock.advance(27 * HOUR)
 
         assert places(world.survey().list()) == [(ACCOUNT, REGION)]
         assert list(world.coverage.known) == [(ACCOUNT, REGION)]
@@ -199,8 +190,8 @@ class TestLeaving:
         assert [state(world, region=region) for region in (REGION, OTHER_REGION)] == ["FAILED", "ARCHIVED"]
         assert list(world.coverage.known) == [(ACCOUNT, REGION)]
 
-    def test_one_that_left_and_still_beats_is_looked_at_until_it_falls_silent(self) -> None:
-        """Its member stacks are still there: it is a member by hand now, and no longer judged."""
+    def test_one_that_left_and_still_beats_is_not_swept(self) -> None:
+        """It is closed, or not governed any more, whatever its stacks still send."""
         world = self.missed()
         beat(world, OTHER_ACCOUNT)
         world.directory.accounts.remove(OTHER_ACCOUNT)
@@ -208,10 +199,6 @@ class TestLeaving:
         assert world.sweep_organisation() == {"absent": 1}
 
         assert state(world, OTHER_ACCOUNT) == "ARCHIVED"
-        assert not world.coverage.known[OTHER_ACCOUNT, REGION].listed
-        assert world.coverage.known[OTHER_ACCOUNT, REGION].answer
-        world.clock.advance(27 * HOUR)
-        world.sweep_organisation()
         assert list(world.coverage.known) == [(ACCOUNT, REGION)]
 
     def test_one_that_comes_back_is_new(self) -> None:

@@ -132,6 +132,8 @@ def state_of(coverage: Coverage, now: datetime, *, is_management: bool = False, 
     """
     answer, problem = coverage.answer, coverage.answer.problem if coverage.answer else None
     new = now - datetime.fromisoformat(coverage.since) < NEW_FOR
+    if not coverage.listed:
+        return State("new", "its events arrive; the next sweep lists it, if it is governed")
     if problem is Problem.REGION_OFF:
         return State("off", "the account has not enabled this Region")
     if problem in (None, Problem.ROLE) and not coverage.swept_at and new:

@@ -175,15 +175,19 @@ class Loop:
         answers = dict.fromkeys(work, _DONE)
         # The finding opens before anything is changed, so that a crash in between leaves it open; where
         # Security Hub did not take it, nothing is changed.
-        _, refusals = self._filer.file(place, [(decision, ()) for decision in decisions], records)
+        taken, refusals = self._filer.file(place, [(decision, ()) for decision in decisions], records)
         _merge(answers, place, refusals)
-        acted = [
-            (decision, self._act(place, decision, work))
+        ready = [
+            decision
             for decision in decisions
             if decision.actions
             and decision.record_key not in refusals
             and records[decision.record_key].status == "FAILED"
         ]
+        # Findings that were open already did not show whether Security Hub is still on.
+        if ready and not taken and not self._ports.sink.is_enabled(place.account_id, place.region):
+            raise SecurityHubOffError(f"Security Hub is switched off in {place.account_id} {place.region}")
+        acted = [(decision, self._act(place, decision, work)) for decision in ready]
         _, refusals = self._filer.file(place, acted, records)
         _merge(answers, place, refusals)
         for decision, outcomes in acted:

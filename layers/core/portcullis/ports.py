@@ -96,8 +96,8 @@ class CoverageStore(Protocol):
     def answered(self, account_id: str, region: str, answer: Answer) -> None:
         """Note how a look of a sweep ended, now."""
 
-    def list_place(self, account_id: str, region: str, *, listed: bool) -> None:
-        """Note whether an account and Region is one that must be covered."""
+    def list_place(self, account_id: str, region: str) -> None:
+        """Note that an account and Region is one that must be covered."""
 
     def forget(self, account_id: str, region: str) -> None:
         """Drop an account and Region that is no longer governed."""

@@ -95,16 +95,21 @@ class Survey:
         Args:
             after: What the page before gave as ``after``; empty for the first one.
 
+        Raises:
+            PortcullisError: There is no account at all, which must not read as if all were well.
+            TransientError: The organisation or the table did not answer.
+
         Returns:
             ``items``, each with ``account_id`` and ``region``; ``after``, empty on the last page.
         """
         known = {(one.account_id, one.region): one for one in self._ports.coverage.all()}
         accounts = self._ports.directory.active_accounts() | set(self._more_accounts)
+        if not accounts:
+            raise PortcullisError("there is no active account below TargetOrganizationalUnitIds; are these ids right?")
         listed = {(account_id, region) for account_id in accounts for region in self._regions}
         if not after:
             self._remember(listed, known)
-        # One that is not listed and whose heart beats has member stacks made by hand: it is looked at, too.
-        places = sorted(listed | {place for place, one in known.items() if self._is_alive(one)})
+        places = sorted(listed)
         page = [place for place in places if "/".join(place) > after][:PAGE]
         more = bool(page) and page[-1] != places[-1]
         return {
@@ -154,15 +159,9 @@ class Survey:
         return {"account_regions": len(judged), "states": states}
 
     def _remember(self, listed: set[tuple[str, str]], known: dict[tuple[str, str], Coverage]) -> None:
-        """Note who must take part and who need not any more; forget those of whom nothing is heard either."""
+        """Note who must take part, and forget who need not any more."""
         for place in sorted(listed):
             if place not in known or not known[place].listed:
-                self._ports.coverage.list_place(*place, listed=True)
+                self._ports.coverage.list_place(*place)
         for place in sorted(known.keys() - listed):
-            if not self._is_alive(known[place]):
-                self._ports.coverage.forget(*place)
-            elif known[place].listed:
-                self._ports.coverage.list_place(*place, listed=False)
-
-    def _is_alive(self, one: Coverage) -> bool:
-        return one.heartbeat_at is not None and not one.is_silent(self._ports.clock.now())
+            self._ports.coverage.forget(*place)

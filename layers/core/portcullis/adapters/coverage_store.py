@@ -58,9 +58,9 @@ class DynamoDbCoverageStore:
             values["swept_at"] = self._now()
         self._update(account_id, region, {name: {"S": str(value)} for name, value in values.items()})
 
-    def list_place(self, account_id: str, region: str, *, listed: bool) -> None:
+    def list_place(self, account_id: str, region: str) -> None:
         """Note who must take part. See ports.CoverageStore."""
-        self._update(account_id, region, {"listed": {"BOOL": listed}})
+        self._update(account_id, region, {"listed": {"BOOL": True}})
 
     def forget(self, account_id: str, region: str) -> None:
         """Drop one. See ports.CoverageStore."""

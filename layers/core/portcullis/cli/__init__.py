@@ -127,7 +127,7 @@ def coverage(profile: str | None, region: str | None, output: str) -> None:
 @click.option("--profile", required=True, help="Profile of an administrator of the account to enrol.")
 @click.option("--region", required=True, help="The hub's Region.")
 @click.option("--remove", is_flag=True, help="Delete the member stacks instead.")
-@click.confirmation_option(prompt="Deploy or delete Portcullis's member stacks in that account?")
+@click.confirmation_option(prompt="Deploy Portcullis's member stacks in that account, or with --remove delete them?")
 def enrol(hub_profile: str, profile: str, region: str, *, remove: bool) -> None:
     """Deploy the member stacks by hand into an account that StackSets leave out, such as the management account.
 

@@ -29,7 +29,7 @@ AWS_FAULTS = (BotoCoreError, ClientError, PortcullisError)
 _POLL_SECONDS = 2.0
 _MEANINGS = {
     "ok": "events arrive, and the last sweep saw everything",
-    "new": "joined within the last hour; its member stacks may be on their way",
+    "new": "has just joined; its member stacks, or the sweep that lists it, are on their way",
     "off": "the account has not enabled the Region",
 }
 _FINE = tuple(_MEANINGS)
@@ -47,14 +47,11 @@ class Hub:
         return cls(boto3.Session(profile_name=profile, region_name=region))
 
     def coverage(self) -> list[tuple[Coverage, State]]:
-        """Return what is known of every account and Region that must take part, and how it does."""
+        """Return what is known of every account and Region, and how it takes part."""
         management = self._management_account_id()
         now = datetime.now(UTC)
-        return [
-            (one, state_of(one, now, is_management=one.account_id == management))
-            for one in self._store().all()
-            if one.listed
-        ]
+        places = self._store().all()
+        return [(one, state_of(one, now, is_management=one.account_id == management)) for one in places]
 
     def start_sweep(self) -> str:
         """Start a sweep; returns the ARN of the execution."""
