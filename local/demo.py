@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from portcullis.cli.organisation import Hub, as_json, matrix
 
@@ -21,7 +24,6 @@ from local.organisation import LocalOrganisation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from local.journal import Step
 
@@ -30,6 +32,9 @@ PARAMETERS = {"QueueDelaySeconds": "2"}
 
 NEWCOMER = "666677778888"
 """The account that joins during the demo."""
+
+ENVIRONMENT = {"POLICY": str(Path(__file__).with_name("policy.yaml"))}
+"""What building the policy layer is told: the demo's own policy, all in mode remediate, and not the reader's."""
 
 _PATIENCE = 60.0
 _POLL = 0.2
@@ -377,7 +382,7 @@ def run(output: Path) -> int:
     began = time.monotonic()
     story.opening()
     records = []
-    with LocalOrganisation(parameters=PARAMETERS) as organisation:
+    with patch.dict(os.environ, ENVIRONMENT), LocalOrganisation(parameters=PARAMETERS) as organisation:
         story.ready(time.monotonic() - began)
         stage = Stage(organisation)
         for number, scene in enumerate(SCENES, start=1):

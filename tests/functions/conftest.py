@@ -268,9 +268,9 @@ class Hub:
 
 @pytest.fixture
 def policy_path(tmp_path: Path) -> Path:
-    """Write the organisation's policy as the build does."""
+    """Write a policy as the build does: the demo's, whatever the checkout's says."""
     path = tmp_path / "policy.json"
-    path.write_text(json.dumps(policy_file.read(ROOT / "layers" / "policy" / "policy.yaml")), encoding="utf-8")
+    path.write_text(json.dumps(policy_file.read(ROOT / "local" / "policy.yaml")), encoding="utf-8")
     return path
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
-from local.demo import PARAMETERS
+from local.demo import ENVIRONMENT, PARAMETERS
 from local.organisation import LocalOrganisation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _policy() -> Iterator[None]:
+    """Deploy the demo's policy, whatever the checkout's says."""
+    with patch.dict(os.environ, ENVIRONMENT):
+        yield
 
 
 @pytest.fixture(scope="module")
