@@ -8,7 +8,7 @@ import pytest
 
 _HERE = Path(__file__).parent
 _PATCHED = (_HERE / "local", _HERE / "pipeline")
-_PLAIN = (_HERE / "adapters", _HERE / "functions")
+_PLAIN = (_HERE / "adapters", _HERE / "bench", _HERE / "functions")
 
 
 def pytest_configure(config: pytest.Config) -> None:

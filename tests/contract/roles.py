@@ -93,6 +93,7 @@ def function(name: str, *grants: Grant) -> dict[str, list[Grant]]:
 _OWN_ACCOUNT = equals("aws:SourceAccount", {"Ref": "AWS::AccountId"})
 _MACHINE = "states:${AWS::Region}:${AWS::AccountId}"
 _OBSERVER, _REMEDIATOR = (arn(f"iam::*:role/${{{name}RoleName}}") for name in ("Observer", "Remediator"))
+_EC2 = {"Fn::If": ["InChina", {"Fn::Sub": "ec2.${AWS::URLSuffix}"}, "ec2.amazonaws.com"]}
 _PRODUCT = "${AWS::AccountId}:product/${AWS::AccountId}/default"
 
 EXPECTED: dict[str, dict[str, list[Grant]]] = {
@@ -255,12 +256,12 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 "associating passes the role in the profile: this one, to EC2, and no other",
                 ["iam:PassRole"],
                 [at("DefaultRole")],
-                condition=equals("iam:PassedToService", "ec2.amazonaws.com"),
+                condition=equals("iam:PassedToService", _EC2),
             ),
         ],
         "RemediatorRole trusts": hub("the only function that changes anything", "ReconcileRoleArn"),
         "DefaultRole": [Grant("the need: `aws s3 ls` prints the account's buckets", ["s3:ListAllMyBuckets"], ["*"])],
-        "DefaultRole trusts": service("ec2", "instances run as it"),
+        "DefaultRole trusts": [Grant("instances run as it", ["sts:AssumeRole"], principal={"Service": [_EC2]})],
     },
     "member-region.yaml": {
         "ForwarderRole": [Grant("events go to the hub's bus", ["events:PutEvents"], [{"Ref": "HubBusArn"}])],

@@ -174,3 +174,9 @@ def test_the_first_heartbeat_comes_after_its_rule() -> None:
     """A schedule fires at once: without the rule its first heartbeat would be lost."""
     region = templates.load(templates.ROOT / "infra" / "member-region.yaml")["Resources"]
     assert region["HeartbeatSchedule"]["DependsOn"] == "HeartbeatsRule"
+
+
+def test_ec2_is_called_by_its_name_in_china() -> None:
+    """The only service whose principal differs among those that the member stacks name."""
+    account = templates.load(templates.ROOT / "infra" / "member-account.yaml")
+    assert account["Conditions"] == {"InChina": {"Fn::Equals": [{"Ref": "AWS::Partition"}, "aws-cn"]}}

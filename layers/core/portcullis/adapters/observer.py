@@ -37,6 +37,7 @@ _PAGE = 1000
 _ROUTE_TABLE_PAGE = 100
 _FILTER_VALUES = 200
 _FEW_PROFILES = 5
+_KEPT = ("InstanceId", "State", "VpcId", "IamInstanceProfile", "Operator", "Tags")  # of some ten kilobytes each
 _LIVING = ("pending", "running", "stopping", "stopped")
 
 
@@ -182,7 +183,10 @@ def _instances(ec2: Any, iam: Any, scope: Scope) -> dict[str, Instance]:
     hidden_too = {"IncludeManagedResources": True} if "IncludeManagedResources" in known else {}
     reservations = _read(ec2.get_paginator("describe_instances"), "Reservations", wanted, **hidden_too, **paging)
     found = [
-        item for reservation in reservations for item in reservation["Instances"] if item["State"]["Name"] in _LIVING
+        {name: item[name] for name in _KEPT if name in item}
+        for reservation in reservations
+        for item in reservation["Instances"]
+        if item["State"]["Name"] in _LIVING
     ]
     # Associations, not DescribeInstances, say what holds right after a profile was replaced.
     associations = _read(
