@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local import demo
+from local.scenes import NEWCOMER, SCENES, Scene
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from local.stage import Stage
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def test_every_scene_ends_as_aws_would_show(told: tuple[int, dict[str, Any]]) ->
     status, data = told
     wrong = [check for scene in data["scenes"] for check in scene["checks"] if check["found"] != check["expected"]]
     assert (status, data["ok"], wrong, data["dead_letters"]) == (0, True, [], [])
-    assert len(data["scenes"]) == len(demo.SCENES)
+    assert len(data["scenes"]) == len(SCENES)
 
 
 def test_every_scene_is_told_as_data(told: tuple[int, dict[str, Any]]) -> None:
@@ -44,7 +47,7 @@ def test_the_account_that_joins_late_is_compliant_at_the_end(told: tuple[int, di
     covered = told[1]["coverage"]
     accounts = {one["account_id"] for one in covered}
     assert len(accounts) >= 5
-    assert demo.NEWCOMER in accounts
+    assert NEWCOMER in accounts
     assert len(covered) == len(accounts) * 3
     assert {one["state"] for one in covered} == {"ok"}
 
@@ -59,16 +62,16 @@ def test_actions_carry_the_ids_of_what_they_made(told: tuple[int, dict[str, Any]
 def test_a_wrong_outcome_makes_the_demo_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo cannot succeed by saying so: an expectation that AWS does not meet gives exit status 1."""
 
-    def disappointing(stage: demo.Stage) -> Any:
+    def disappointing(stage: Stage) -> Any:
         vpc_id = stage.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
         return lambda: iter([("VPCE.1 finding", stage.finding("VPCE.1", vpc_id), "ARCHIVED")])
 
-    def breaking(stage: demo.Stage) -> Any:
+    def breaking(stage: Stage) -> Any:
         return stage.props["what no scene left here"]
 
     scenes = (
-        demo.Scene("Wrong", "An expectation that does not hold.", disappointing),
-        demo.Scene("Broken", "A scene that cannot be played.", breaking),
+        Scene("Wrong", "An expectation that does not hold.", disappointing),
+        Scene("Broken", "A scene that cannot be played.", breaking),
     )
     monkeypatch.setattr(demo, "SCENES", scenes)
     output = tmp_path / "demo.json"

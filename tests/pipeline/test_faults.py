@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from local.demo import PARAMETERS, Stage
+from local.demo import PARAMETERS
 from local.organisation import CHECKOUT, LocalOrganisation
+from local.stage import Stage
 
 if TYPE_CHECKING:
     from pathlib import Path

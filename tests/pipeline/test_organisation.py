@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from portcullis.cli import main
 
 from local.clients import HOME_REGION, HUB_ACCOUNT_ID, MANAGEMENT_ACCOUNT_ID, REGIONS
-from local.demo import PARAMETERS, Stage
+from local.demo import PARAMETERS
 from local.organisation import LocalOrganisation
+from local.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

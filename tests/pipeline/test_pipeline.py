@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from local.clients import HOME_REGION, HUB_ACCOUNT_ID
-from local.demo import Stage
+from local.stage import Stage
 
 if TYPE_CHECKING:
     from local.organisation import LocalOrganisation
