@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import uuid
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import create_parser
@@ -113,7 +114,7 @@ class Outcome:
     @property
     def error_code(self) -> str | None:
         """The service's error code, or None after a success."""
-        return self.response["Error"]["Code"] if self.status >= 400 else None  # noqa: PLR2004 - HTTP's own line
+        return self.response["Error"]["Code"] if self.status >= HTTPStatus.BAD_REQUEST else None
 
 
 def _report(call: Call, outcome: Outcome) -> None:
@@ -146,7 +147,7 @@ def install(gate: Callable[[Call], None], observe: Callable[[Call, Outcome], Non
                 # moto minds the parameter here and there only.
                 return call.http.serialized(ActionResult(DryRunClientError()))
             return original(call.http)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # moto's way, and ours, to say that something was never built
             refusal = Refusal("InvalidAction", f"The local AWS cannot do this: {error}")
         except Refusal as error:
             refusal = error

@@ -31,7 +31,10 @@ _log = logging.getLogger(__name__)
 
 
 class UnsupportedTargetError(NotImplementedError):
-    """A rule's target is of a kind that nothing here delivers to."""
+    """A rule's target is of a kind that nothing here delivers to.
+
+    Not implemented, like what moto lacks: so PutEvents answers with InvalidAction (see `calls`).
+    """
 
 
 class _FailedDeliveryError(Exception):

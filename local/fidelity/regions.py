@@ -39,7 +39,7 @@ def check(call: calls.Call) -> None:
 def _describe_regions(http: Any) -> ActionResult:
     wanted, everything = http._get_param("RegionNames", []), http._get_param("AllRegions")
     if http._get_param("Filters", []):
-        raise NotImplementedError("filters of DescribeRegions")
+        raise calls.Refusal("InvalidAction", "The local AWS cannot do this: filters of DescribeRegions")
     if unknown := [name for name in wanted if name not in _REGIONS]:
         raise EC2ClientError("InvalidParameterValue", f"Invalid region name: {', '.join(unknown)}")
     answer = []

@@ -124,7 +124,7 @@ def _schedules() -> list[Any]:
 
 
 def _period(expression: str) -> int:
-    number, unit = _RATE.fullmatch(expression).groups()  # type: ignore[union-attr]  # it was checked
+    ((number, unit),) = _RATE.findall(expression)
     return int(number) * _UNITS[unit]
 
 

@@ -27,6 +27,7 @@ _REQUIRED = (
     *("SchemaVersion", "Id", "ProductArn", "GeneratorId", "AwsAccountId"),
     *("CreatedAt", "UpdatedAt", "Title", "Description", "Resources", "Severity"),
 )
+_MOST_FINDINGS = 100  # of one call, in the model
 _LONGEST = {"Id": 512, "Title": 256, "Description": 1024, "Resources": 32}
 # Analysts own these: an import sets them at most through their defaults.
 _ANALYSTS_FIELDS = ("Note", "UserDefinedFields", "VerificationState", "Workflow")
@@ -86,8 +87,8 @@ def _imported(backend: Any, finding: Mapping[str, Any], earlier: Any) -> dict[st
 
 def _import_findings(backend: Any, findings: list[dict[str, Any]]) -> tuple[int, int, list[dict[str, Any]]]:
     """Serve BatchImportFindings; returns failed count, success count, failed findings."""
-    if len(findings) > 100:  # noqa: PLR2004 - the model's own bound
-        raise InvalidInputException("BatchImportFindings", "Findings must have at most 100 elements")
+    if len(findings) > _MOST_FINDINGS:
+        raise InvalidInputException("BatchImportFindings", f"Findings must have at most {_MOST_FINDINGS} elements")
     known = {(finding.data["ProductArn"], finding.id): finding for finding in backend.findings}
     failed = []
     for finding in findings:

@@ -93,17 +93,17 @@ def _unknown(machine: Mapping[str, Any], *top: str) -> Iterator[str]:
 def _wrap_create() -> None:
     original, parse = StepFunctionsParserBackend.create_state_machine, AmazonStateLanguageParser.parse
 
-    def create_state_machine(backend: Any, name: str, definition: str, roleArn: str, **options: Any) -> Any:  # noqa: N803 - moto's
+    def create_state_machine(backend: Any, name: str, definition: str, **options: Any) -> Any:
         try:
             unknown = list(_unknown(json.loads(definition)))
-            role_trusting(roleArn, "states.amazonaws.com", backend.account_id)
+            role_trusting(options["roleArn"], "states.amazonaws.com", backend.account_id)
         except (ValueError, LookupError, TypeError, AttributeError, AssumeRoleDeniedError) as error:
             raise calls.Refusal("InvalidDefinition", f"{name}: {error!r}") from error
         if unknown:
             message = f"{name}: not known here: {', '.join(unknown)}; teach local/fidelity/stepfunctions.py"
             raise calls.Refusal("InvalidDefinition", message)
         try:
-            return original(backend, name=name, definition=definition, roleArn=roleArn, **options)
+            return original(backend, name=name, definition=definition, **options)
         except InvalidDefinition as error:  # it has no code that would be answered
             raise calls.Refusal("InvalidDefinition", f"{name}: {error!r}") from error
 
@@ -198,7 +198,8 @@ def _invoke(env: Any, parameters: Mapping[str, Any], **_: Any) -> None:
 
 def _lambda_error(code: str, message: str, status: int) -> ClientError:
     metadata = {"HTTPStatusCode": status, "RequestId": str(uuid.uuid4())}
-    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, "Invoke")  # type: ignore[typeddict-item]
+    answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
+    return ClientError(answer, "Invoke")
 
 
 def _failure(env: Any, name: str, cause: str) -> FailureEventException:

@@ -103,6 +103,8 @@ def test_the_request_for_a_message(scripted: Script, clock: SetClock) -> None:
 
     SqsWorkQueue(scripted.client, URL, DELAY, clock).send({whole: "sweep/one"})
 
+    assert scripted.calls == ["SendMessageBatch"]
+
 
 def test_nothing_to_send_is_no_call(scripted: Script, clock: SetClock) -> None:
     """SQS refuses an empty batch, so none is sent."""
@@ -188,6 +190,8 @@ def test_postponing_asks_for_so_many_seconds(scripted: Script, clock: SetClock) 
 
     SqsWorkQueue(scripted.client, URL, DELAY, clock).postpone("handle", 40)
 
+    assert scripted.calls == ["ChangeMessageVisibility"]
+
 
 def test_a_message_that_cannot_be_postponed_raises(scripted: Script, clock: SetClock) -> None:
     """A throttled call is transient; the message then comes back after the queue's own timeout."""
@@ -230,6 +234,8 @@ def test_only_a_fifo_queue_gets_a_group(scripted: Script) -> None:
     SqsDeadLetters(scripted.client, "https://sqs/dead").bury("body", "why", "a group")
     SqsDeadLetters(scripted.client, "https://sqs/dead.fifo").bury("body", "why", "a group")
 
+    assert scripted.calls == ["SendMessage", "SendMessage"]
+
 
 @pytest.mark.parametrize(("reason", "kept"), [("x" * 5000, "x" * 1024), ("", "unknown")])
 def test_a_reason_is_never_too_long_nor_empty(scripted: Script, reason: str, kept: str) -> None:
@@ -239,6 +245,8 @@ def test_a_reason_is_never_too_long_nor_empty(scripted: Script, reason: str, kep
     scripted.expect("send_message", {}, request)
 
     SqsDeadLetters(scripted.client, "https://sqs/dead").bury("body", reason)
+
+    assert scripted.calls == ["SendMessage"]
 
 
 @pytest.mark.parametrize("code", ["RequestThrottled", "AccessDenied"])

@@ -198,27 +198,27 @@ REFUSED_FINDING = {"Id": "portcullis/COVERAGE.1/x", "ErrorCode": "InvalidInput",
 
 
 @pytest.mark.parametrize(
-    ("operation", "status", "body", "error", "told"),
+    ("answer", "error", "told"),
     [
-        ("securityhub.BatchImportFindings", 403, '{"__type": "AccessDeniedException", "Message": "no"}',
+        (("securityhub.BatchImportFindings", 403, '{"__type": "AccessDeniedException", "Message": "no"}'),
             ObservationError, "filing findings in 123456789012"),
-        ("securityhub.BatchImportFindings", 503, "", TransientError, "filing findings in 123456789012"),
-        ("dynamodb.Query", 400, '{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "x"}',
+        (("securityhub.BatchImportFindings", 503, ""), TransientError, "filing findings in 123456789012"),
+        (("dynamodb.Query", 400, '{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "x"}'),
             TransientError, "the coverage table: ThrottlingException"),
-        ("organizations.DescribeOrganization", 400, '{"__type": "AccessDeniedException", "Message": "no"}',
+        (("organizations.DescribeOrganization", 400, '{"__type": "AccessDeniedException", "Message": "no"}'),
             TransientError, "describing the organisation: AccessDeniedException"),
     ],
     ids=["hub denies", "hub fails", "table throttles", "organisation denies"],
 )  # fmt: skip
 def test_a_report_that_cannot_be_made_fails(
     hub: Hub, organisation: Organisation, survey: Function, refuse: Callable[..., None],
-    *, operation: str, status: int, body: str, error: type[Exception], told: str,
+    *, answer: tuple[str, int, str], error: type[Exception], told: str,
 ) -> None:  # fmt: skip
     """The invocation fails, the state machine tries again and fails: silence about silence would be worst."""
     survey(LIST)
     backdate(hub)
     forget()
-    refuse(operation, status, body)
+    refuse(*answer)
 
     with pytest.raises(error, match=told):
         survey(REPORT)

@@ -120,20 +120,19 @@ READS = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "first_page"), READS, ids=[f"{name}{' 2' * bool(p)}" for name, p in READS])
-@pytest.mark.parametrize(("body", "problem"), [(DENIED, "denied"), (THROTTLED, "failed")], ids=["denied", "throttled"])
+@pytest.mark.parametrize("read", READS, ids=[f"{name}{' 2' * bool(p)}" for name, p in READS])
+@pytest.mark.parametrize("refusal", [(DENIED, "denied"), (THROTTLED, "failed")], ids=["denied", "throttled"])
 def test_a_look_that_did_not_end_files_nothing(
     hub: Hub,
     first: Member,
     sweep: Function,
     refuse: Callable[..., None],
     *,
-    operation: str,
-    first_page: str | None,
-    body: str,
-    problem: str,
+    read: tuple[str, str | None],
+    refusal: tuple[str, str],
 ) -> None:
     """Whichever page of whichever call is refused, others being readable: nothing seems gone, right or wrong."""
+    (operation, first_page), (body, problem) = read, refusal
     detect(hub)
     gone = first.make_vpc()
     sweep(LOOK)
@@ -167,22 +166,22 @@ REGION_OFF = (
 
 
 @pytest.mark.parametrize(
-    ("operation", "status", "body", "problem"),
+    ("answer", "problem"),
     [
-        ("ec2.DescribeRegions", 200, REGION_OFF, "region-off"),
-        ("ec2.DescribeRegions", 403, DENIED, "denied"),
-        ("securityhub.DescribeHub", 403, '{"__type": "AccessDeniedException", "Message": "no"}', "denied"),
-        ("sts.AssumeRole", 403, ASSUME_DENIED, "role"),
+        (("ec2.DescribeRegions", 200, REGION_OFF), "region-off"),
+        (("ec2.DescribeRegions", 403, DENIED), "denied"),
+        (("securityhub.DescribeHub", 403, '{"__type": "AccessDeniedException", "Message": "no"}'), "denied"),
+        (("sts.AssumeRole", 403, ASSUME_DENIED), "role"),
     ],
     ids=["Region off", "Regions denied", "hub denied", "no role"],
 )
 def test_what_stands_in_the_way_is_the_answer(
     hub: Hub, first: Member, sweep: Function, refuse: Callable[..., None],
-    *, operation: str, status: int, body: str, problem: str,
+    *, answer: tuple[str, int, str], problem: str,
 ) -> None:  # fmt: skip
     """Nothing is looked at then, and nothing is filed."""
     first.make_vpc()
-    refuse(operation, status, body)
+    refuse(*answer)
 
     assert sweep(LOOK) == {"problem": problem}
 

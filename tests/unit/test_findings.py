@@ -268,7 +268,7 @@ class TestContent:
 
     def test_a_finding_without_a_remedy_is_still_valid(self) -> None:
         """A control may have none."""
-        surely(file(decided(Status.FAILED, remedy="")))
+        assert asff.faults(surely(file(decided(Status.FAILED, remedy=""))).finding) == []
 
     def test_an_invalid_finding_is_a_bug_and_fails_loudly(self) -> None:
         """It names the finding and the fault."""

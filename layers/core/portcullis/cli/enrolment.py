@@ -72,13 +72,8 @@ def _deploy(cloudformation: Any, name: str, outputs: Mapping[str, str]) -> str:
     return "created"
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads a CloudFormation template without minding its short forms (!Ref and so on)."""
-
-
-_Loader.add_multi_constructor("!", lambda *_: None)
-
-
 def _parameters(body: str) -> list[str]:
-    template: dict[str, Any] = yaml.load(body, Loader=_Loader)  # noqa: S506 - derived from the safe loader
-    return list(template["Parameters"])
+    """Return the names of a template's parameters; composed only, since its short forms (!Ref) cannot be built."""
+    template: Any = yaml.compose(body, Loader=yaml.SafeLoader)
+    sections = {key.value: section for key, section in template.value}
+    return [str(key.value) for key, _ in sections["Parameters"].value]
