@@ -51,17 +51,6 @@ class Answer:
 _DONE = Answer(Verdict.DONE)
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What a look at a whole account and Region came to. ``refused`` says why findings were not filed."""
-
-    vpcs: int
-    instances: int
-    filed: int
-    queued: int
-    refused: tuple[str, ...] = ()
-
-
 class Loop:
     """The loop over its ports, with one policy.
 
@@ -118,11 +107,14 @@ class Loop:
                     answers |= dict.fromkeys(part, Answer(verdict, str(error)))
         return answers
 
-    def sweep(self, account_id: str, region: str, trigger: str) -> Tally:
+    def sweep(self, account_id: str, region: str, trigger: str) -> list[str]:
         """Look at everything in an account and Region: file what needs no change, enqueue what needs one.
 
         A finding is archived only when everything was seen and its resource was not among it: a look that could
         not be completed raises, and files nothing.
+
+        Returns:
+            Why findings were refused for good, a sentence each; empty when all went well.
 
         Raises:
             TransientError, ObservationError: What could not be read or filed, and why.
@@ -151,16 +143,15 @@ class Loop:
             region=region,
             resource_ids=sorted(str(target.resource_id) for target in waiting)[:_LOGGED],
         )
-        refused = tuple(sorted(why.reason for why in refusals.values() if not why.transient))
-        return Tally(len(snapshot.vpcs), len(snapshot.instances), len(taken), len(waiting), refused)
+        return sorted(why.reason for why in refusals.values() if not why.transient)
 
     def _observe(self, scope: Scope) -> Snapshot:
         profile = self._policy.parameter(ROLE_1.id, "default_profile", DEFAULT_PROFILE)
         return self._ports.observer.observe(scope, profile)
 
     def _expand(self, place: findings.Place, work: Mapping[Target, Work]) -> dict[Target, Answer]:
-        tally = self.sweep(place.account_id, place.region, next(iter(work.values())).trigger)
-        answer = Answer(Verdict.BURY, tally.refused[0]) if tally.refused else _DONE
+        refused = self.sweep(place.account_id, place.region, next(iter(work.values())).trigger)
+        answer = Answer(Verdict.BURY, refused[0]) if refused else _DONE
         return dict.fromkeys(work, answer)
 
     def _reconcile(self, place: findings.Place, work: Mapping[Target, Work]) -> dict[Target, Answer]:

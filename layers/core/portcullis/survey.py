@@ -60,8 +60,8 @@ class Sweep:
         if not self._sink.is_enabled(account_id, region):
             # Nothing is changed where nothing can be filed, so there is nothing to look for.
             return Answer(sweep_id, Problem.SECURITY_HUB)
-        tally = self._loop.sweep(account_id, region, trigger("sweep", sweep_id))
-        return Answer(sweep_id, Problem.REFUSED, tally.refused[0]) if tally.refused else Answer(sweep_id)
+        refused = self._loop.sweep(account_id, region, trigger("sweep", sweep_id))
+        return Answer(sweep_id, Problem.REFUSED, refused[0]) if refused else Answer(sweep_id)
 
     def _remember(self, account_id: str, region: str, answer: Answer) -> None:
         self._coverage.answered(account_id, region, answer)
@@ -128,12 +128,10 @@ class Survey:
         """
         hub, now = self._hub, self._ports.clock.now()
         management = self._ports.directory.management_account_id()
-        listed = [one for one in self._ports.coverage.all() if one.listed]
         store = self._ports.store
-        open_records = (r for r in store.open_records(hub.account_id, hub.region) if r.kind is Kind.ACCOUNT_REGION)
-        keys = [(Kind.ACCOUNT_REGION, one.resource_id, COVERAGE_1.id) for one in listed]
-        # What is archived, too: an account may come back.
-        records = {r.key: r for r in open_records} | dict(store.load(hub.account_id, hub.region, keys))
+        known = store.open_records(hub.account_id, hub.region)
+        records = {record.key: record for record in known if record.kind is Kind.ACCOUNT_REGION}
+        listed = [one for one in self._ports.coverage.all() if one.listed]
         states: dict[str, int] = {}
         decisions = []
         for one in listed:
@@ -152,6 +150,10 @@ class Survey:
             for _, resource_id, _ in records
             if resource_id not in judged
         ]
+        # Who is wanting without an open finding may have an archived one: an account may come back.
+        failed = (d for d in decisions if d.evaluation and d.evaluation.status is Status.FAILED)
+        fresh = [decision.record_key for decision in failed if decision.record_key not in records]
+        records |= store.load(hub.account_id, hub.region, fresh)
         _, refusals = self._filer.file(hub, [(decision, ()) for decision in decisions], records)
         if refusals:
             raise PortcullisError(next(iter(refusals.values())).reason)
