@@ -11,10 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from portcullis import work
+from portcullis.closer import Verdict
 from portcullis.errors import TransientError, UnreadableEventError
-from portcullis.loop import Verdict
-from portcullis.model import Kind, Target
-from portcullis.triggers import heartbeat_of, targets_of, trigger_of
+from portcullis.model import Cause, Kind, Target
+from portcullis.triggers import cause_of, heartbeat_of, is_own, targets_of, trigger_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -62,38 +62,45 @@ class Intake:
             A partial batch response. All readable events when the work queue cannot be reached; an event that
             cannot be read goes to the dead-letter queue at once, and only once.
         """
-        triggers: dict[Target, str] = {}
+        causes: dict[tuple[Target, str], Cause] = {}
         readable: list[str] = []
         again: list[str] = []
         for message in messages:
             try:
-                triggers |= self._triggers(_json(message["body"]))
+                causes |= self._causes(_json(message["body"]))
             except UnreadableEventError as error:
-                again += _bury(self._dead_letters, self._journal, message, f"an event could not be read: {error}")
+                again += bury(self._dead_letters, self._journal, message, f"an event could not be read: {error}")
             except TransientError as error:
                 self._journal.problem("retry", f"a heartbeat could not be noted: {error}")
                 again.append(message["messageId"])
             else:
                 readable.append(message["messageId"])
         try:
-            self._queue.send(triggers)
+            self._queue.send([(target, cause) for (target, _), cause in causes.items()])
         except TransientError as error:
-            self._journal.problem("retry", f"the work queue did not take {len(triggers)} targets: {error}")
-            return _failures([*again, *readable])
-        for target, trigger in triggers.items():
+            self._journal.problem("retry", f"the work queue did not take {len(causes)} targets: {error}")
+            return failures([*again, *readable])
+        for (target, _), cause in causes.items():
             what = f"look at {target.kind} {target.resource_id or ''}".rstrip()
-            self._journal.step("queued", what, **_fields(target), trigger=trigger)
-        return _failures(again)
+            failed = cause.conflict.call if cause.conflict else None
+            told = {"trigger": cause.trigger, "caller": cause.caller, "failed": failed}
+            self._journal.step("queued", what, **_fields(target), **told)
+        return failures(again)
 
-    def _triggers(self, event: Any) -> dict[Target, str]:
-        """Return the targets of an event, each with the event's name."""
+    def _causes(self, event: Any) -> dict[tuple[Target, str], Cause]:
+        """Return the targets of an event with its cause, by what makes two of them one."""
         targets = targets_of(event, self._own_role_names)
+        if is_own(event, self._own_role_names):
+            # Counted: every change makes a few, a loop of reactions to ourselves would make many, and an alarm tells.
+            own = {"account_id": event["account"], "region": event["region"], "trigger": trigger_of(event)}
+            self._journal.step("own", "a call of Portcullis itself", **own)
         if place := heartbeat_of(event):
             coverage = self._coverage.heard(*place)
             self._journal.step("heard", "a heartbeat", account_id=place[0], region=place[1])
             # Somebody has just joined, or nobody has looked yet: do not wait for the next sweep.
             targets = [] if coverage.swept_at else [Target(*place, Kind.ACCOUNT_REGION)]
-        return dict.fromkeys(targets, trigger_of(event)) if targets else {}
+        cause = cause_of(event) if targets else Cause()
+        return {(target, work.sameness(cause)): cause for target in targets}
 
 
 class Reconcile:
@@ -117,7 +124,7 @@ class Reconcile:
             try:
                 readable[message["messageId"]] = work.decode(message["body"], message["messageId"])
             except UnreadableEventError as error:
-                again += _bury(self._dead_letters, self._journal, message, str(error))
+                again += bury(self._dead_letters, self._journal, message, str(error))
         answers = self._loop.run(readable.values())
         for message in messages:
             if message["messageId"] not in readable:
@@ -126,11 +133,11 @@ class Reconcile:
             answer = answers[target]
             tries = int(message["attributes"]["ApproximateReceiveCount"])
             if answer.verdict is Verdict.BURY or (answer.verdict is Verdict.RETRY and tries >= ATTEMPTS):
-                again += _bury(self._dead_letters, self._journal, message, answer.reason, target)
+                again += bury(self._dead_letters, self._journal, message, answer.reason, target)
             elif answer.verdict is Verdict.RETRY:
                 self._postpone(message, backoff_seconds(tries), answer.reason, _fields(target))
                 again.append(message["messageId"])
-        return _failures(again)
+        return failures(again)
 
     def _postpone(self, message: Message, seconds: int, reason: str, fields: Mapping[str, object]) -> None:
         try:
@@ -141,7 +148,7 @@ class Reconcile:
         self._journal.problem("retry", f"{reason.rstrip('.')}; again in {seconds} s", **fields)
 
 
-def _bury(
+def bury(
     dead_letters: DeadLetters, journal: Journal, message: Message, reason: str, target: Target | None = None
 ) -> list[str]:
     """Move a message to the dead letters; returns its id when that failed and it must be delivered again."""
@@ -171,5 +178,6 @@ def _fields(target: Target) -> dict[str, object]:
     }
 
 
-def _failures(message_ids: Sequence[str]) -> dict[str, Any]:
+def failures(message_ids: Sequence[str]) -> dict[str, Any]:
+    """Return the partial batch response that has some messages delivered again."""
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}

@@ -16,18 +16,24 @@ from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.clock import SystemClock
 from portcullis.adapters.coverage_store import DynamoDbCoverageStore
+from portcullis.adapters.custom_actions import CustomActions
 from portcullis.adapters.directory import OrganizationsDirectory
 from portcullis.adapters.journal import PowertoolsJournal
+from portcullis.adapters.ledger import DynamoDbLedger
 from portcullis.adapters.observer import Ec2Observer
 from portcullis.adapters.queues import SqsDeadLetters, SqsWorkQueue
 from portcullis.adapters.remediator import Ec2Remediator
+from portcullis.adapters.scheduler import EventBridgeScheduler
 from portcullis.adapters.securityhub import SecurityHubSink
 from portcullis.adapters.store import DynamoDbStore
+from portcullis.adapters.switch import SsmSwitch
 from portcullis.batch import Intake, Reconcile
 from portcullis.errors import PortcullisError
 from portcullis.findings import Place
 from portcullis.loop import Loop
+from portcullis.model import Ask
 from portcullis.ports import Ports, SurveyPorts
+from portcullis.requests import Approval, RequestPorts
 from portcullis.survey import Survey, Sweep
 from portcullis.work import slack_seconds
 
@@ -65,8 +71,8 @@ def intake() -> Intake:
 def reconcile() -> Reconcile:
     """Wire the reconcile function.
 
-    Needs what the intake function needs, and PARTITION, OBSERVER_ROLE_NAME and POLICY_PATH. An unusable policy fails
-    here, before anything is read or changed.
+    Needs what the intake function needs, and PARTITION, OBSERVER_ROLE_NAME, POLICY_PATH, KILL_SWITCH_NAME,
+    WORK_QUEUE_ARN and LOOKS_ROLE_ARN. An unusable policy fails here, before anything is read or changed.
     """
     session = boto3.Session()
     ports = _ports(session)
@@ -86,6 +92,32 @@ def sweep() -> Sweep:
 
 
 @cache
+def approval() -> Approval:
+    """Wire the approval function.
+
+    Needs WORK_QUEUE_URL, QUEUE_DELAY_SECONDS, DEAD_LETTER_QUEUE_URL, TABLE_NAME, HUB_ACCOUNT_ID, REMEDIATE_ACTION_ARN
+    and UNDO_ACTION_ARN.
+    """
+    session = boto3.Session()
+    sqs = session.client("sqs", config=_QUEUE_CONFIG)
+    ports = RequestPorts(
+        store=_store(session),
+        ledger=_ledger(session),
+        queue=_work_queue(sqs),
+        dead_letters=SqsDeadLetters(sqs, _env("DEAD_LETTER_QUEUE_URL")),
+        journal=_journal(),
+    )
+    actions = {_env("REMEDIATE_ACTION_ARN"): Ask.REMEDIATE, _env("UNDO_ACTION_ARN"): Ask.UNDO}
+    return Approval(ports, _env("HUB_ACCOUNT_ID"), actions)
+
+
+@cache
+def custom_actions() -> CustomActions:
+    """Wire the function that keeps the custom actions of Security Hub."""
+    return CustomActions(boto3.client("securityhub", config=CONFIG), _journal())
+
+
+@cache
 def survey() -> Survey:
     """Wire the survey function.
 
@@ -99,7 +131,7 @@ def survey() -> Survey:
     )
     security_hub = session.client("securityhub", config=CONFIG)
     ports = SurveyPorts(
-        directory=OrganizationsDirectory(session.client("organizations", config=CONFIG), parents),
+        directory=OrganizationsDirectory(session.client("organizations", config=CONFIG), parents, SystemClock()),
         coverage=_coverage(session),
         sink=SecurityHubSink(lambda *_: security_hub),
         store=_store(session),
@@ -112,15 +144,20 @@ def survey() -> Survey:
 
 def _ports(session: Any) -> Ports:
     roles = {Role.OBSERVER: _env("OBSERVER_ROLE_NAME"), Role.REMEDIATOR: _env("REMEDIATOR_ROLE_NAME")}
-    accounts = Accounts(session, _env("PARTITION"), roles)
+    accounts, clock = Accounts(session, _env("PARTITION"), roles), SystemClock()
+    scheduler = session.client("scheduler", config=CONFIG)
     return Ports(
-        observer=Ec2Observer(accounts, _env("AWS_REGION")),
+        observer=Ec2Observer(accounts, _env("AWS_REGION"), clock),
         remediator=Ec2Remediator(accounts),
         sink=SecurityHubSink(partial(accounts.observer, "securityhub")),
         store=_store(session),
+        ledger=_ledger(session),
         queue=_work_queue(session.client("sqs", config=_QUEUE_CONFIG)),
+        scheduler=EventBridgeScheduler(scheduler, _env("WORK_QUEUE_ARN"), _env("LOOKS_ROLE_ARN"), clock),
+        switch=SsmSwitch(session.client("ssm", config=CONFIG), _env("KILL_SWITCH_NAME"), _journal()),
+        directory=OrganizationsDirectory(session.client("organizations", config=CONFIG), (), clock),
         journal=_journal(),
-        clock=SystemClock(),
+        clock=clock,
     )
 
 
@@ -131,6 +168,10 @@ def _loop(ports: Ports) -> Loop:
 
 def _store(session: Any) -> DynamoDbStore:
     return DynamoDbStore(session.client("dynamodb", config=CONFIG), _env("TABLE_NAME"))
+
+
+def _ledger(session: Any) -> DynamoDbLedger:
+    return DynamoDbLedger(session.client("dynamodb", config=CONFIG), _env("TABLE_NAME"))
 
 
 def _coverage(session: Any) -> DynamoDbCoverageStore:

@@ -61,6 +61,7 @@ _TRANSIENT = frozenset(
         "InternalError",
         "InternalFailure",
         "InternalServerError",
+        "InternalServerException",
         "InvalidClientTokenId",
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
@@ -89,15 +90,21 @@ _CONFLICT = frozenset(
         "ConcurrentModification",
         "IncorrectInstanceState",
         "IncorrectState",
+        "InvalidAssociationID.NotFound",
         "InvalidInstanceID.NotFound",
         "InvalidRouteTableID.NotFound",
         "InvalidRouteTableId.NotFound",
+        "InvalidVpcEndpoint.NotFound",
         "InvalidVpcEndpointId.NotFound",
         "InvalidVpcID.NotFound",
         "InvalidVpcId.NotFound",
         "RouteAlreadyExists",
     }
 )
+
+# What was to be taken back (an endpoint, an association) is not there: that is as good as taking it back. The reference
+# lists both spellings for endpoints.
+_GONE = frozenset({"InvalidAssociationID.NotFound", "InvalidVpcEndpoint.NotFound", "InvalidVpcEndpointId.NotFound"})
 
 _ROUTE_EXISTS_MESSAGE = "already has a route with destination-prefix-list-id"
 _IAM_LAG_MESSAGE = "Invalid IAM Instance Profile"
@@ -109,6 +116,11 @@ def is_route_conflict(code: str, message: str) -> bool:
     The code is ``RouteAlreadyExists``, and was once seen as ``InvalidParameter`` with the same message.
     """
     return code == "RouteAlreadyExists" or (code == "InvalidParameter" and _ROUTE_EXISTS_MESSAGE in message)
+
+
+def is_gone(code: str) -> bool:
+    """Tell whether an error says that an endpoint, or the association of an instance profile, does not exist."""
+    return code in _GONE
 
 
 def classify(code: str, message: str) -> Fault:

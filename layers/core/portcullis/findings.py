@@ -9,6 +9,7 @@ the analyst and are never sent.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,25 @@ from typing import TYPE_CHECKING, Any
 from portcullis import asff
 from portcullis.errors import PortcullisError
 from portcullis.model import FindingRecord, Kind, Outcome, Result, Status
+from portcullis.plan import exempted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portcullis.model import RecordKey
     from portcullis.plan import Decision
 
+_FINDING_ID = re.compile(
+    r"portcullis/([A-Z]+\.[0-9]+)/arn:(aws[a-z-]*):ec2:([a-z0-9-]+):([0-9]{12}):(vpc|instance)/([A-Za-z0-9-]{1,64})"
+)
 _TYPES = ["Software and Configuration Checks/AWS Security Best Practices"]
 _RESOURCE_TYPES = {Kind.VPC: "AwsEc2Vpc", Kind.INSTANCE: "AwsEc2Instance", Kind.ACCOUNT_REGION: "AwsAccount"}
+
+EXEMPT = "EXEMPT"
+"""How we remember a finding that is wrong and exempt. Security Hub reads PASSED: it is as the policy wants it, and
+PASSED to FAILED makes the finding new again when the exemption ends."""
+
+_OPEN = ("FAILED", EXEMPT)
 
 REFRESH_AFTER = timedelta(days=7)
 """Security Hub deletes a finding that is not updated for 90 days; an open one is filed again well before."""
@@ -61,6 +73,15 @@ class Filing:
 def finding_id(place: Place, control_id: str, kind: Kind, resource_id: str) -> str:
     """Return the deterministic id of a finding."""
     return f"portcullis/{control_id}/{place.resource_arn(kind, resource_id)}"
+
+
+def parse_finding_id(text: str) -> tuple[Place, RecordKey] | None:
+    """Read what ``finding_id`` writes for a VPC or an instance; None for anything else."""
+    parts = _FINDING_ID.fullmatch(text)
+    if parts is None:
+        return None
+    control_id, partition, region, account_id, kind, resource_id = parts.groups()
+    return Place(partition, account_id, region), (Kind(kind), resource_id, control_id)
 
 
 def file_for(
@@ -112,29 +133,30 @@ def in_doubt(record: FindingRecord) -> FindingRecord:
 def _verdict(decision: Decision, outcomes: Sequence[Outcome]) -> tuple[str, str, str]:
     """Return compliance status, record state and description."""
     evaluation = decision.evaluation
-    if evaluation is None:
-        return "NOT_AVAILABLE", "ARCHIVED", decision.note
-    if evaluation.status is Status.NOT_APPLICABLE:
-        return "NOT_AVAILABLE", "ARCHIVED", evaluation.reason
+    if evaluation is None or evaluation.status is Status.NOT_APPLICABLE:
+        return "NOT_AVAILABLE", "ARCHIVED", evaluation.reason if evaluation else decision.note
     if evaluation.status is Status.PASSED:
         return "PASSED", "ACTIVE", evaluation.reason
-    if outcomes and all(outcome.result is Result.APPLIED for outcome in outcomes):
-        done = " ".join(outcome.detail for outcome in outcomes)
-        return "PASSED", "ACTIVE", f"{done} Before: {evaluation.reason}"
+    if decision.exemption:
+        return EXEMPT, "ACTIVE", f"{exempted(decision.exemption)} {evaluation.reason}"
     if outcomes:
-        return "FAILED", "ACTIVE", f"{evaluation.reason} {' '.join(outcome.detail for outcome in outcomes)}"
-    return "FAILED", "ACTIVE", f"{evaluation.reason} {decision.note}"
+        done = " ".join(outcome.detail for outcome in outcomes)
+        if all(outcome.result is Result.APPLIED for outcome in outcomes):
+            return "PASSED", "ACTIVE", f"{done} Before: {evaluation.reason}"
+        return "FAILED", "ACTIVE", f"{evaluation.reason} {done}"
+    touched = f" {decision.impact}" if decision.impact else ""
+    return "FAILED", "ACTIVE", f"{evaluation.reason} {decision.note}{touched}"
 
 
 def _is_news(status: str, record_state: str, text: str, record: FindingRecord | None, now: datetime) -> bool:
     if record is None:
-        return status == "FAILED"
+        return status in _OPEN
     if record.status is None:
         return True
     if (status, record_state) != (record.status, record.record_state):
         # What is archived and was not found wrong again has nothing to say.
-        return not (record.record_state == "ARCHIVED" and status != "FAILED")
-    if status != "FAILED":
+        return record.record_state != "ARCHIVED" or status in _OPEN
+    if status not in _OPEN:
         return False
     return record.digest != _digest(text) or now - datetime.fromisoformat(record.updated_at) > REFRESH_AFTER
 
@@ -142,7 +164,7 @@ def _is_news(status: str, record_state: str, text: str, record: FindingRecord | 
 def _finding(place: Place, decision: Decision, verdict: tuple[str, str, str], times: tuple[str, str]) -> dict[str, Any]:
     status, record_state, text = verdict
     control, evaluation = decision.control, decision.evaluation
-    remedy = evaluation.remedy if evaluation and status == "FAILED" and evaluation.remedy else "Nothing is left to do."
+    remedy = evaluation.remedy if evaluation and status in _OPEN and evaluation.remedy else "Nothing is left to do."
     return {
         "SchemaVersion": asff.SCHEMA_VERSION,
         "Id": finding_id(place, control.id, decision.kind, decision.resource_id),
@@ -167,7 +189,7 @@ def _finding(place: Place, decision: Decision, verdict: tuple[str, str, str], ti
         },
         "ProductFields": {"portcullis/ControlId": control.id},
         "Resources": [_resource(place, decision.kind, decision.resource_id)],
-        "Compliance": {"Status": status},
+        "Compliance": {"Status": "PASSED" if status == EXEMPT else status},
         "RecordState": record_state,
     }
 

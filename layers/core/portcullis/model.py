@@ -8,16 +8,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
+
+    from portcullis.actions import Action
 
 OWNERSHIP_TAG = "portcullis:managed"
 """Published tag key. Everything that Portcullis creates carries it with the value ``true``."""
 
 CONTROL_TAG = "portcullis:control"
 """Tag key that names the control for which Portcullis created something."""
+
+CHANGE_TAG = "portcullis:change"
+"""Tag key that names the change, in the ledger, that created something."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:/=+@-]")
 _LONGEST_TRIGGER = 128
@@ -50,17 +56,75 @@ class Target:
         return f"{self.account_id}/{self.region}/{self.kind}/{self.resource_id or '*'}"
 
 
+class Caller(StrEnum):
+    """What kind of client made a call, as far as CloudTrail's fields tell."""
+
+    TERRAFORM = "terraform"
+    CLOUDFORMATION = "cloudformation"
+    CDK = "cdk"
+    PULUMI = "pulumi"
+    CONSOLE = "console"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A call of somebody else that failed over something that exists, perhaps ours.
+
+    ``principal`` is the caller's ARN, for people. The rest is what the call named: a service and route tables
+    (CreateVpcEndpoint, ModifyVpcEndpoint with ``endpoint_id``), a subnet (DeleteSubnet), or nothing (DeleteVpc).
+    """
+
+    call: str
+    principal: str = ""
+    service_name: str = ""
+    route_table_ids: tuple[str, ...] = ()
+    endpoint_id: str = ""
+    subnet_id: str = ""
+
+
+class Ask(StrEnum):
+    """What a person may ask for."""
+
+    REMEDIATE = "remediate"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks for about the target. ``change_id`` is empty for UNDO of the finding's latest change.
+
+    ``by`` says who, as far as that is known: a custom action of Security Hub does not tell.
+    """
+
+    ask: Ask
+    control_id: str
+    by: str
+    change_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a target is looked at.
+
+    ``trigger`` names what set it off (see ``trigger``). ``caller`` is set when that was somebody's call;
+    ``indirect`` when the call did not name this target, so that only a look tells whether it concerns it.
+    """
+
+    trigger: str = ""
+    caller: Caller | None = None
+    indirect: bool = False
+    conflict: Conflict | None = None
+    request: Request | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A target, and why it is looked at.
-
-    ``message_id`` stays the same when the message is delivered again. ``trigger`` names what set it off (see
-    ``trigger``).
-    """
+    """A target, and why it is looked at. ``message_id`` stays the same when the message is delivered again."""
 
     target: Target
     message_id: str
-    trigger: str = ""
+    cause: Cause = field(default_factory=Cause)
 
 
 def trigger(kind: object, name: object) -> str:
@@ -84,7 +148,7 @@ class RouteTable:
 
 @dataclass(frozen=True, slots=True)
 class VpcEndpoint:
-    """A VPC endpoint as DescribeVpcEndpoints lists it; ``state`` in lower case."""
+    """A VPC endpoint as DescribeVpcEndpoints lists it; ``state`` in lower case, its policy as a digest."""
 
     endpoint_id: str
     vpc_id: str
@@ -92,6 +156,8 @@ class VpcEndpoint:
     service_name: str
     state: str
     route_table_ids: tuple[str, ...] = ()
+    subnet_ids: tuple[str, ...] = ()
+    policy_digest: str = ""
     requester_managed: bool = False
     tags: Tags = field(default_factory=dict)
 
@@ -99,6 +165,11 @@ class VpcEndpoint:
     def is_ours(self) -> bool:
         """Whether Portcullis created it, by its published tag."""
         return self.tags.get(OWNERSHIP_TAG) == "true" and not self.requester_managed
+
+    @property
+    def change_id(self) -> str:
+        """The change that created it; empty when that was not Portcullis."""
+        return self.tags.get(CHANGE_TAG, "") if self.is_ours else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +182,11 @@ class Vpc:
     tags: Tags = field(default_factory=dict)
     route_tables: tuple[RouteTable, ...] = ()
     endpoints: tuple[VpcEndpoint, ...] = ()
+
+    def endpoint(self, endpoint_id: str) -> VpcEndpoint | None:
+        """Return one of its endpoints, or None when it is gone or going."""
+        alive = (one for one in self.endpoints if one.state not in ("deleting", "deleted"))
+        return next((one for one in alive if one.endpoint_id == endpoint_id), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +206,7 @@ class Instance:
     state: str
     vpc_id: str | None = None
     profile: InstanceProfile | None = None
+    association_id: str = ""
     operator: str | None = None
     tags: Tags = field(default_factory=dict)
 
@@ -153,14 +230,14 @@ class Snapshot:
     """What was seen of a scope. A resource that the scope names and the snapshot lacks is gone.
 
     ``gateway_services`` maps the short name (``s3``) to the service name in this Region.
-    ``default_profile`` is None when the account has no profile of the name that the policy gives.
+    ``profiles`` holds those, by name, that the policy may give to instances and that the account has.
     """
 
     scope: Scope
     vpcs: Mapping[str, Vpc] = field(default_factory=dict)
     instances: Mapping[str, Instance] = field(default_factory=dict)
     gateway_services: Mapping[str, str] = field(default_factory=dict)
-    default_profile: InstanceProfile | None = None
+    profiles: Mapping[str, InstanceProfile] = field(default_factory=dict)
 
     def get(self, kind: Kind, resource_id: str) -> Resource | None:
         """Return the resource, or None when it is gone."""
@@ -178,51 +255,6 @@ class Status(StrEnum):
     PASSED = "PASSED"
     FAILED = "FAILED"
     NOT_APPLICABLE = "NOT_APPLICABLE"
-
-
-@dataclass(frozen=True, slots=True)
-class CreateGatewayEndpoint:
-    """Create a gateway endpoint, tagged as ours, on the given route tables."""
-
-    control_id: str
-    vpc_id: str
-    service_name: str
-    route_table_ids: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """Say what will be done, as a phrase after 'will'."""
-        return f"create a {self.service_name} gateway endpoint on {', '.join(self.route_table_ids)}"
-
-
-@dataclass(frozen=True, slots=True)
-class AddRouteTables:
-    """Add route tables to a gateway endpoint that is ours."""
-
-    control_id: str
-    vpc_id: str
-    endpoint_id: str
-    service_name: str
-    route_table_ids: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """Say what will be done, as a phrase after 'will'."""
-        return f"add {', '.join(self.route_table_ids)} to {self.endpoint_id} ({self.service_name})"
-
-
-@dataclass(frozen=True, slots=True)
-class AssociateInstanceProfile:
-    """Associate an instance profile with an instance that has none."""
-
-    control_id: str
-    instance_id: str
-    profile_name: str
-
-    def __str__(self) -> str:
-        """Say what will be done, as a phrase after 'will'."""
-        return f"associate the instance profile {self.profile_name} with {self.instance_id}"
-
-
-Action = CreateGatewayEndpoint | AddRouteTables | AssociateInstanceProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +282,7 @@ class Result(StrEnum):
     APPLIED = "applied"
     FAILED = "failed"
     RETRY = "retry"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +290,18 @@ class Outcome:
     """How one action ended.
 
     ``resource_id`` is what was made or changed (an endpoint or association id). ``detail`` is a sentence.
-    RETRY means: look again soon, the cause passes by itself or the world has changed meanwhile.
+    RETRY means: look again soon, the cause passes by itself or the world has changed meanwhile; with a
+    ``resource_id``, this change once made that, and it is gone. REFUSED: Portcullis
+    itself did not let it happen, and looks again at ``again_at``. ``after`` is what was left, as JSON values: the
+    ``route_table_ids`` and the ``policy_digest`` of an endpoint.
     """
 
     action: Action
     result: Result
     resource_id: str | None = None
     detail: str = ""
+    after: Mapping[str, Any] = field(default_factory=dict)
+    again_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,31 @@
-"""From evaluations to decisions: what to do now, what to wait for, or why nothing is done. Pure."""
+"""From snapshots to decisions: what to do now, what later, what a person decides, or why nothing is done. Pure.
+
+Two steps, since what a change would touch is only looked at where one may be made: ``judge`` says what is wrong and
+what the policy wants, ``respond`` what is done about it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from portcullis.controls import CONTROLS, Control, Rule
-from portcullis.model import Action, Evaluation, Kind, RecordKey, Snapshot, Status
-from portcullis.policy import Mode, Policy
+from portcullis.change_windows import next_opening, open_at
+from portcullis.model import Evaluation, Kind, RecordKey, Snapshot, Status
+from portcullis.policy import Mode, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from portcullis.actions import Action
+    from portcullis.controls import Control, Rule
+    from portcullis.impact import Impact
+    from portcullis.ledger import ResourceState
+    from portcullis.model import Resource
+    from portcullis.policy import Exemption, Policy, Settings
+
+DAY = timedelta(days=1)
+BY_POLICY = "the policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +33,10 @@ class Decision:
     """What is decided about one control on one resource.
 
     ``evaluation`` is None when there is nothing to judge any more: the resource is gone, or the control
-    is off; ``note`` says which. ``actions`` are to be performed now. ``wait`` says what has to happen
-    first. Otherwise ``note`` says, to the reader of the finding, what Portcullis does about it.
+    is off; ``note`` says which. ``actions`` are to be performed now, on the wish of ``by``. ``wait`` says what has to
+    happen first; ``again_at`` is when to look again; ``flapping`` that something keeps taking our changes back.
+    Otherwise ``note`` says, to the reader of the finding, what Portcullis does about it. ``settings`` is what the
+    policy says, ``impact`` what a change would touch.
     """
 
     control: Rule
@@ -29,11 +46,35 @@ class Decision:
     actions: tuple[Action, ...] = ()
     wait: str | None = None
     note: str = ""
+    by: str = ""
+    again_at: datetime | None = None
+    settings: Settings | None = None
+    exemption: Exemption | None = None
+    flapping: bool = False
+    impact: Impact | None = None
 
     @property
     def record_key(self) -> RecordKey:
         """The key of the record of its finding."""
         return (self.kind, self.resource_id, self.control.id)
+
+    @property
+    def resource(self) -> tuple[Kind, str]:
+        """Kind and id of the resource."""
+        return (self.kind, self.resource_id)
+
+    @property
+    def possible(self) -> tuple[Action, ...]:
+        """What would make the resource right, if the policy lets a change be made at all."""
+        if self.evaluation is None or self.settings is None or self.exemption:
+            return ()
+        is_allowed = self.settings.mode in (Mode.APPROVE, Mode.REMEDIATE)
+        return self.evaluation.actions if is_allowed else ()
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the policy lets Portcullis make the change without asking."""
+        return bool(self.possible and self.settings and self.settings.mode is Mode.REMEDIATE)
 
     def fields(self, account_id: str, region: str) -> dict[str, object]:
         """Return what a log line says about it."""
@@ -45,49 +86,167 @@ class Decision:
         }
 
 
-def decide(
-    snapshot: Snapshot, resources: Iterable[tuple[Kind, str]], policy: Policy, controls: Sequence[Control] = CONTROLS
-) -> list[Decision]:
-    """Judge resources against every control of their kind, and decide what to do.
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What counts for a response, beside what is wrong.
 
-    Args:
-        snapshot: What was observed, of a scope that names all of the resources.
-        resources: Kind and id of each; one that the snapshot lacks is gone.
-        policy: Modes and parameters.
-        controls: The registry.
+    ``limit`` is how many automatic changes a resource may see in a day; ``approved_by`` is set when a person asked for
+    the change.
     """
-    return [
-        _decide(control, snapshot, kind, resource_id, policy)
-        for kind, resource_id in resources
-        for control in controls
-        if control.kind is kind
-    ]
+
+    now: datetime
+    state: ResourceState
+    limit: int
+    impact: Impact | None = None
+    approved_by: str = ""
 
 
-def _decide(control: Control, snapshot: Snapshot, kind: Kind, resource_id: str, policy: Policy) -> Decision:
-    resource = snapshot.get(kind, resource_id)
-    if resource is None:
-        return Decision(control, kind, resource_id, None, note=f"{resource_id} no longer exists.")
-    mode = policy.mode(control.id)
-    if mode is Mode.OFF:
-        return Decision(control, kind, resource_id, None, note=f"The policy switched {control.id} off.")
-    evaluation = control.evaluate(snapshot, resource, policy)
-    if evaluation.status is not Status.FAILED:
-        return Decision(control, kind, resource_id, evaluation)
-    return _respond(control, evaluation, mode)
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges the resources of one account and Region by the policy."""
+
+    policy: Policy
+    account_id: str
+    region: str
+    units: tuple[str, ...] = ()
+    controls: Sequence[Control] = field(default=())
+
+    def judge(self, snapshot: Snapshot, resources: Iterable[tuple[Kind, str]], now: datetime) -> list[Decision]:
+        """Judge resources against every control of their kind.
+
+        Args:
+            snapshot: What was observed, of a scope that names all of the resources.
+            resources: Kind and id of each; one that the snapshot lacks is gone.
+            now: The time, which ends exemptions.
+        """
+        return [
+            self._judge(control, snapshot, kind, resource_id, now)
+            for kind, resource_id in resources
+            for control in self.controls
+            if control.kind is kind
+        ]
+
+    def settings(self, resource: Resource | None, key: tuple[Kind, str]) -> list[Settings]:
+        """Return what the policy says about a resource (None: it is gone), for each control of its kind."""
+        subject = self._subject(key, resource)
+        return [self.policy.settings(subject, control.id) for control in self.controls if control.kind is key[0]]
+
+    def _subject(self, key: tuple[Kind, str], resource: Resource | None) -> Subject:
+        return Subject(self.account_id, self.units, self.region, *key, resource.tags if resource else {})
+
+    def _judge(self, control: Control, snapshot: Snapshot, kind: Kind, resource_id: str, now: datetime) -> Decision:
+        resource = snapshot.get(kind, resource_id)
+        if resource is None:
+            return Decision(control, kind, resource_id, None, note=f"{resource_id} no longer exists.")
+        subject = self._subject((kind, resource_id), resource)
+        settings = self.policy.settings(subject, control.id)
+        if settings.mode is Mode.OFF:
+            note = f"The policy switched {control.id} off."
+            return Decision(control, kind, resource_id, None, note=note, settings=settings)
+        evaluation = control.evaluate(snapshot, resource, settings)
+        if evaluation.status is not Status.FAILED:
+            return Decision(control, kind, resource_id, evaluation, settings=settings)
+        exemption = self.policy.exemption(subject, control.id, now)
+        again_at = exemption.expires_at if exemption else None
+        return Decision(
+            control, kind, resource_id, evaluation, settings=settings, exemption=exemption, again_at=again_at
+        )
 
 
-def _respond(control: Control, evaluation: Evaluation, mode: Mode) -> Decision:
-    """Decide what to do about a failure."""
+def respond(decision: Decision, around: Circumstances) -> Decision:
+    """Decide what is done about a failure."""
+    evaluation, settings = decision.evaluation, decision.settings
+    if evaluation is None or settings is None or evaluation.status is not Status.FAILED or decision.exemption:
+        return decision
     planned = " and ".join(str(action) for action in evaluation.actions)
-    actions: tuple[Action, ...] = ()
-    wait = None
     if not planned:
-        note = "Portcullis cannot mend this; a person can."
-    elif mode is Mode.DETECT:
+        return replace(decision, note="Portcullis cannot mend this; a person can.")
+    if settings.mode is Mode.DETECT:
         note = f"Portcullis changes nothing in mode detect; in mode remediate it would {planned}."
-    elif evaluation.wait:
-        note, wait = f"Portcullis will {planned} once that is possible ({evaluation.wait}).", evaluation.wait
-    else:
-        note, actions = f"Portcullis will {planned} now.", evaluation.actions
-    return Decision(control, evaluation.kind, evaluation.resource_id, evaluation, actions, wait, note)
+        return replace(decision, note=note)
+    decision = replace(decision, impact=around.impact)
+    if around.approved_by:
+        return _go(decision, planned, f"approved by {around.approved_by}")
+    if settings.mode is Mode.APPROVE:
+        return _for_approval(decision, planned, around)
+    return (
+        _left_alone(decision, planned, around)
+        or _for_workloads(decision, settings, planned, around)
+        or _settling(decision, planned, around)
+        or _go(decision, planned, BY_POLICY)
+    )
+
+
+def _for_approval(decision: Decision, planned: str, around: Circumstances) -> Decision:
+    proposal, hold = _proposal(planned, "the policy asks for approval"), around.state.hold
+    if hold and hold.until > around.now:
+        return replace(decision, note=f"{hold.reason} {proposal}", again_at=hold.until)
+    return replace(decision, note=proposal)
+
+
+def _left_alone(decision: Decision, planned: str, around: Circumstances) -> Decision | None:
+    """Leave alone what Portcullis made way on, what a person undid, and what never comes to rest."""
+    hold, recent = around.state.hold, sorted(when for when in around.state.changed_at if when > around.now - DAY)
+    if hold and hold.until > around.now:
+        return replace(decision, note=f"{hold.reason} It would {planned}.", again_at=hold.until)
+    if len(recent) < around.limit:
+        return None
+    until = recent[-around.limit] + DAY
+    note = (
+        f"Portcullis changed {decision.resource_id} {len(recent)} times within a day, as often as the policy admits: "
+        f"something may keep taking that back. It leaves it alone until {moment(until)}. It would {planned}."
+    )
+    return replace(decision, note=note, again_at=until, flapping=True)
+
+
+def _for_workloads(decision: Decision, settings: Settings, planned: str, around: Circumstances) -> Decision | None:
+    """Ask, or wait for a change window, where something runs that the change would touch."""
+    if around.impact is None or not around.impact.busy or settings.running_workloads is Mode.REMEDIATE:
+        return None
+    if not settings.change_windows:
+        return replace(decision, note=_proposal(planned, "workloads run there"))
+    if open_at(settings.change_windows, around.now):
+        return None
+    window = around.state.window
+    opening = next_opening(settings.change_windows, max(around.now, window.due_at) if window else around.now)
+    when = f"in the change window that opens at {moment(opening)}" if opening else "once a change window opens"
+    return replace(decision, note=f"Workloads run there: Portcullis will {planned} {when}.", again_at=opening)
+
+
+def _settling(decision: Decision, planned: str, around: Circumstances) -> Decision | None:
+    """Wait until the resource has been quiet for a while."""
+    window = around.state.window
+    if window is None or around.now >= window.due_at:
+        return None
+    note = (
+        f"Portcullis will {planned} at {moment(window.due_at)}, unless that is done by then; "
+        "more changes to it put that off."
+    )
+    return replace(decision, note=note, again_at=window.due_at)
+
+
+def exempted(exemption: Exemption) -> str:
+    """Say who exempts a resource, until when and why, as a sentence."""
+    until = moment(exemption.expires_at)
+    return f"Exempt until {until} by {exemption.owner} ({exemption.name}): {exemption.reason.rstrip('.')}."
+
+
+def moment(when: datetime) -> str:
+    """Write a time for people: in UTC, to the minute, never too early."""
+    rounded = when.astimezone(UTC) + timedelta(seconds=59, microseconds=999999)
+    return f"{rounded:%Y-%m-%d %H:%M} UTC"
+
+
+def _go(decision: Decision, planned: str, by: str) -> Decision:
+    evaluation = decision.evaluation
+    if evaluation is None or evaluation.wait:
+        wait = evaluation.wait if evaluation else None
+        return replace(decision, note=f"Portcullis will {planned} once that is possible ({wait}).", wait=wait, by=by)
+    return replace(decision, note=f"Portcullis will {planned} now.", actions=evaluation.actions, by=by)
+
+
+def _proposal(planned: str, why: str) -> str:
+    return (
+        f"Portcullis proposes to {planned}; {why}. To have it done, choose the custom action Remediate, "
+        "or run 'portcullis approve' with this finding's id."
+    )

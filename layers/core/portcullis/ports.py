@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from portcullis.actions import Action
     from portcullis.coverage import Answer, Coverage
-    from portcullis.model import Action, FindingRecord, Outcome, RecordKey, Scope, Snapshot, Target, Work
+    from portcullis.ledger import Breach, Change, ResourceState
+    from portcullis.model import Cause, FindingRecord, Kind, Outcome, RecordKey, Scope, Snapshot, Target, Work
+    from portcullis.policy import Limits
+    from portcullis.surroundings import Surroundings
+
+
+class Changes(StrEnum):
+    """The positions of the kill switch: everything goes, only taking back what is ours, or nothing."""
+
+    ENABLED = "enabled"
+    UNDO_ONLY = "undo-only"
+    STOPPED = "stopped"
 
 
 class Observer(Protocol):
     """Reads, in bulk. With credentials that can change nothing."""
 
-    def observe(self, scope: Scope, default_profile: str) -> Snapshot:
-        """Return what is there now, read afresh.
+    def observe(self, scope: Scope, profiles: Collection[str]) -> Snapshot:
+        """Return what is there now, read afresh; ``profiles`` names those that instances may be given.
 
         Raises:
             TransientError: The read may succeed later.
             NotAdmittedError: The account does not let us in.
             ObservationError: The read is refused; waiting does not help.
+        """
+
+    def surroundings(
+        self, account_id: str, region: str, vpc_ids: Collection[str], *, buckets: bool
+    ) -> Mapping[str, Surroundings]:
+        """Return what runs in some VPCs; raises what ``observe`` raises. Costs calls per page, not per VPC.
+
+        ``buckets`` asks for the bucket policies of the account, too, at a call per bucket.
         """
 
     def region_enabled(self, account_id: str, region: str) -> bool:
@@ -32,8 +53,8 @@ class Observer(Protocol):
 class Remediator(Protocol):
     """Writes, one action at a time. With credentials of its own, asked for only now."""
 
-    def perform(self, work: Work, action: Action) -> Outcome:
-        """Perform an action in the account and Region of ``work``, whose message id makes it idempotent.
+    def perform(self, work: Work, action: Action, change_id: str) -> Outcome:
+        """Perform an action in the account and Region of ``work``; ``change_id`` makes it idempotent.
 
         Never raises for an error of AWS: the outcome says FAILED or RETRY, and why.
         """
@@ -64,6 +85,12 @@ class FindingSink(Protocol):
     def is_enabled(self, account_id: str, region: str) -> bool:
         """Tell whether Security Hub is switched on there; raises what ``import_findings`` raises."""
 
+    def suppressed(self, account_id: str, region: str, finding_ids: Collection[str]) -> frozenset[str]:
+        """Return which of some findings an analyst has suppressed; raises what ``import_findings`` raises."""
+
+    def note(self, account_id: str, region: str, finding_id: str, text: str) -> None:
+        """Replace the note on a finding; raises what ``import_findings`` raises."""
+
 
 class FindingStore(Protocol):
     """The memory of what was filed."""
@@ -82,6 +109,80 @@ class FindingStore(Protocol):
         Returns:
             The keys of those that were not written, since somebody else has written them meanwhile.
         """
+
+
+class Ledger(Protocol):
+    """The write-ahead ledger of changes, and the state of the resources that they concern."""
+
+    def states(
+        self, account_id: str, region: str, resources: Collection[tuple[Kind, str]]
+    ) -> Mapping[tuple[Kind, str], ResourceState]:
+        """Return the state of each resource, an empty one where none is stored. Reads the latest.
+
+        Raises:
+            TransientError: The table did not answer, or holds something unreadable: nothing may be changed then.
+        """
+
+    def keep(self, account_id: str, region: str, state: ResourceState) -> ResourceState:
+        """Write a state, or delete it when it says nothing. Returns it with its new version.
+
+        Raises:
+            TransientError: It was not written; perhaps somebody else has written it meanwhile.
+        """
+
+    def begin(self, change: Change, state: ResourceState, limits: Limits | None) -> ResourceState | Breach:
+        """Write an intent: all at once the change, the state with it as ``pending``, and its count.
+
+        Args:
+            change: What is about to be done.
+            state: The state as it was read or last written.
+            limits: What it counts against; None for what only takes something of ours back.
+
+        Returns:
+            The state with its new version, or the limit that forbids the change, of which nothing is written then.
+
+        Raises:
+            TransientError: Nothing was written.
+        """
+
+    def end(self, change: Change, state: ResourceState) -> ResourceState:
+        """Write an outcome: all at once the change, and the state without ``pending``.
+
+        When the change was applied and takes another one back, ``undone_by`` of that one, too.
+
+        Returns:
+            The state with its new version.
+
+        Raises:
+            TransientError: Nothing was written.
+        """
+
+    def get(self, change_id: str) -> Change | None:
+        """Return a change, or None. Raises what ``states`` raises."""
+
+    def changes(self, since: datetime, until: datetime) -> Iterator[Change]:
+        """Return the changes that began in [since, until), the latest first. Raises what ``states`` raises."""
+
+
+class Scheduler(Protocol):
+    """One-time looks, at most one for each target. They outlive a deployment and a crash."""
+
+    def look_at(self, target: Target, when: datetime) -> None:
+        """Put a target on the work queue at a time, instead of any time scheduled before.
+
+        Raises:
+            TransientError: It was not scheduled.
+        """
+
+    def cancel(self, target: Target) -> None:
+        """Drop the look that is scheduled, if there is one; raises what ``look_at`` raises."""
+
+
+class Switch(Protocol):
+    """The kill switch."""
+
+    def position(self) -> Changes:
+        """Return what may be changed now, read afresh; STOPPED when that cannot be read."""
 
 
 class CoverageStore(Protocol):
@@ -116,14 +217,21 @@ class Directory(Protocol):
     def management_account_id(self) -> str:
         """Return the id of the management account; raises what ``active_accounts`` raises."""
 
+    def units_of(self, account_id: str) -> tuple[str, ...]:
+        """Return the ids of the root and the organisational units above an account, the root first.
+
+        Raises what ``active_accounts`` raises. What it returns may be a quarter of an hour old.
+        """
+
 
 class WorkQueue(Protocol):
     """The queue of targets. Equal targets are delivered in order, one at a time."""
 
-    def send(self, triggers: Mapping[Target, str]) -> None:
-        """Enqueue targets, each with what set it off.
+    def send(self, causes: Sequence[tuple[Target, Cause]]) -> None:
+        """Enqueue targets, each with its cause.
 
-        One that already waits, and will be looked at later than now, is not added again.
+        One that already waits, and will be looked at later than now, is not added again for the same kind of caller;
+        a conflict or a request is always added.
 
         Raises:
             TransientError: Some of them could not be enqueued; sending all of them again is harmless.
@@ -169,7 +277,11 @@ class Ports:
     remediator: Remediator
     sink: FindingSink
     store: FindingStore
+    ledger: Ledger
     queue: WorkQueue
+    scheduler: Scheduler
+    switch: Switch
+    directory: Directory
     journal: Journal
     clock: Clock
 

@@ -1,11 +1,13 @@
-"""Which events concern Portcullis, and what to look at when one arrives. Pure.
+"""Which events concern Portcullis, what to look at when one arrives, and why. Pure.
 
-An EventBridge event becomes Targets: identities only, the event itself is discarded. EC2 writes its
-CloudTrail records in two JSON dialects (flat camelCase with ``items`` lists; ``<Action>Request`` and
-``<Action>Response`` wrappers with PascalCase requests and ``item`` or ``tag``/``content`` lists). The
-readers below accept either for every call, so a call that changes dialect changes nothing here.
+An EventBridge event becomes Targets, identities only, and a Cause: what kind of client made the call, and what it
+failed over. The event itself is discarded. EC2 writes its CloudTrail records in two JSON dialects (flat camelCase with
+``items`` lists; ``<Action>Request`` and ``<Action>Response`` wrappers with PascalCase requests and ``item`` or
+``tag``/``content`` lists). The readers below accept either for every call, so a call that changes dialect changes
+nothing here.
 
-Account and Region come from the envelope only: ``detail`` is data that a caller can influence.
+Account and Region come from the envelope only: ``detail`` is data that a caller can influence. What it says of the
+caller decides only how long Portcullis waits, and is quoted to people.
 Sources: "CloudTrail record contents" (CloudTrail user guide), "AWS service events delivered via CloudTrail"
 (EventBridge user guide) and published captures of each call.
 """
@@ -17,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from portcullis.errors import UnreadableEventError, is_route_conflict
-from portcullis.model import Kind, Target, trigger
+from portcullis.model import Ask, Caller, Cause, Conflict, Kind, Target, trigger
 
 API_CALL = "AWS API Call via CloudTrail"
 STATE_CHANGE = "EC2 Instance State-change Notification"
@@ -25,12 +27,20 @@ HEARTBEAT = "Portcullis Heartbeat"
 EC2_SOURCE = "aws.ec2"
 OWN_SOURCE = "portcullis"
 EC2_EVENT_SOURCE = "ec2.amazonaws.com"
+CUSTOM_ACTION = "Security Hub Findings - Custom Action"
+SECURITY_HUB_SOURCE = "aws.securityhub"
+ACTION_IDS = {Ask.REMEDIATE: "PortcullisRemediate", Ask.UNDO: "PortcullisUndo"}
+"""The ids of the custom actions with which people ask for something in Security Hub."""
 
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _REGION = re.compile(r"[a-z0-9-]+")
 _SHOWN = 60  # characters of a wrong value, in an error
 # No wildcard may pass: these ids end in the filters of Describe calls, where `*` matches everything.
 _RESOURCE_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9.-]{1,128}")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.:/=+@,-]")  # what neither ARNs nor names of IAM's hold
+_LONGEST_NAME = 128
+_MOST_TABLES = 300  # far more than one call names, and few enough for ten of them to fit into one request to SQS
 
 
 class _Call:
@@ -129,8 +139,24 @@ _CALLS: dict[str, tuple[Kind, _Finder]] = {
 }
 
 # Failed calls that concern us all the same: something that exists, perhaps ours, stood in the caller's way.
-_CONFLICT_CODES = ("Client.DependencyViolation", "Client.InvalidParameter", "Client.RouteAlreadyExists")
-_CONFLICT_CALLS = ("CreateVpcEndpoint", "DeleteVpc", "ModifyVpcEndpoint")
+# DeleteSubnet is only here: one that succeeds makes nothing non-compliant.
+_CONFLICT_CODES = (
+    "Client.DependencyViolation",
+    "Client.IncorrectState",
+    "Client.InvalidParameter",
+    "Client.RouteAlreadyExists",
+)
+_CONFLICT_CALLS = ("AssociateIamInstanceProfile", "CreateVpcEndpoint", "DeleteSubnet", "DeleteVpc", "ModifyVpcEndpoint")
+_ASSOCIATED = "existing association"
+
+# Who made a call (see caller_of).
+_PULUMI = re.compile(r"\bpulumi[a-z-]*/", re.IGNORECASE)
+_TERRAFORM = re.compile(r"\b(terraform|opentofu|terraform-provider-[a-z]+)/", re.IGNORECASE)
+_CDK = re.compile(r"\baws-cdk/")
+_CDK_ROLE = re.compile(r"cdk-.+-cfn-exec-role-.+")
+_CLOUDFORMATION = re.compile(r"cloudformation\.amazonaws\.com(\.|$)")
+_CONSOLE = re.compile(r"(console\.([a-z0-9-]+\.)?|signin\.)amazonaws\.com|Mozilla/")
+_INTERNAL = "AWS Internal"
 
 CALL_NAMES = tuple(sorted(_CALLS))
 """The EC2 calls that can make something non-compliant, compliant, or gone."""
@@ -178,6 +204,72 @@ def trigger_of(event: Mapping[str, Any]) -> str:
     return trigger(detail.get("eventName") or event["detail-type"], detail.get("eventID") or event.get("id"))
 
 
+def cause_of(event: Mapping[str, Any]) -> Cause:
+    """Tell why the targets of an event are looked at.
+
+    Returns:
+        The event's name; for a call also what kind of client made it, whether it named what there is to look at, and
+        what it failed over.
+    """
+    if not _is_call(event):
+        return Cause(trigger_of(event))
+    indirect = any(target.kind is Kind.ACCOUNT_REGION for target in targets_of(event))
+    return Cause(trigger_of(event), caller_of(event["detail"]), indirect, conflict_of(event))
+
+
+def caller_of(detail: Mapping[str, Any]) -> Caller:
+    """Tell what kind of client made a call, by the fields of its CloudTrail record.
+
+    Pulumi comes before Terraform, whose providers it uses, and CloudFormation before the console, in which people start
+    stacks. Sources: "CloudTrail record contents" (``userAgent``, ``sourceIPAddress``, ``invokedBy``,
+    ``sessionCredentialFromConsole``); the providers' user agents (``APN/1.0 HashiCorp/1.0 Terraform/1.1.2 ...
+    terraform-provider-aws/3.76.1``, ``APN/1.0 Pulumi/1.0 Pulumi-Aws/...``, ``PulumiAwsNative/...``); "Bootstrap your
+    environment" (AWS CDK) for the role with which CloudFormation runs its stacks; captures for the console's agents.
+    """
+    agent, address = str(detail.get("userAgent")), detail.get("sourceIPAddress")
+    if _PULUMI.search(agent):
+        return Caller.PULUMI
+    if _TERRAFORM.search(agent):
+        return Caller.TERRAFORM
+    if any(_CLOUDFORMATION.match(str(name)) for name in (agent, address, _get(detail, "userIdentity", "invokedBy"))):
+        return Caller.CDK if _CDK_ROLE.fullmatch(_role(detail) or "") else Caller.CLOUDFORMATION
+    if _CDK.search(agent):
+        return Caller.CDK
+    # Services call each other as "AWS Internal", too, but never from an address.
+    proxied = agent == _INTERNAL and address != _INTERNAL
+    if proxied or str(detail.get("sessionCredentialFromConsole")).lower() == "true" or _CONSOLE.match(agent):
+        return Caller.CONSOLE
+    return Caller.OTHER
+
+
+def conflict_of(event: Mapping[str, Any]) -> Conflict | None:
+    """Tell what a call in a readable event failed over, if that is something that may be ours; None otherwise."""
+    detail = event["detail"]
+    if not _is_call(event) or not _failed_over_something(_text(detail, "eventName"), detail):
+        return None
+    name = detail["eventName"]
+    request = _Call(name, detail).request
+    tables = _list(_get(request, "routeTableId")) + _list(_get(request, "addRouteTableId"))
+    return Conflict(
+        call=name,
+        principal=shown_name(_get(detail, "userIdentity", "arn") or ""),
+        service_name=_matching(_SERVICE_NAME, _get(request, "serviceName")),
+        route_table_ids=tuple(filter(None, (_matching(_RESOURCE_ID, each) for each in tables[:_MOST_TABLES]))),
+        endpoint_id=_matching(_RESOURCE_ID, _get(request, "vpcEndpointId")),
+        subnet_id=_matching(_RESOURCE_ID, _get(request, "subnetId")) if name == "DeleteSubnet" else "",
+    )
+
+
+def shown_name(value: object) -> str:
+    """Return the ARN or name of who did something, as it may be shown: at most 128 characters, none out of place."""
+    return _NOT_IN_NAMES.sub("-", str(value))[:_LONGEST_NAME]
+
+
+def is_own(event: Mapping[str, Any], own_role_names: Collection[str]) -> bool:
+    """Tell whether a readable event is a call that Portcullis itself made."""
+    return _is_call(event) and _role(event["detail"]) in own_role_names
+
+
 def targets_of(event: object, own_role_names: Collection[str] = ()) -> list[Target]:
     """Tell what to look at because of an event.
 
@@ -203,9 +295,10 @@ def targets_of(event: object, own_role_names: Collection[str] = ()) -> list[Targ
     if detail_type != API_CALL or _text(detail, "eventSource") != EC2_EVENT_SOURCE:
         return []
     name = _text(detail, "eventName")
-    if name not in _CALLS or not _concerns_us(name, detail) or _caller(detail) in own_role_names:
+    concerns_us = _changed_something(name, detail) or _failed_over_something(name, detail)
+    if not concerns_us or is_own(envelope, own_role_names):
         return []
-    kind, find = _CALLS[name]
+    kind, find = _CALLS.get(name, (Kind.VPC, _nothing))
     ids = {_id(found, kind) for found in find(_Call(name, detail)) if found}
     if not ids:
         return [Target(account_id, region, Kind.ACCOUNT_REGION)]
@@ -222,24 +315,41 @@ def _envelope(event: object) -> tuple[Mapping[str, Any], str, str]:
     return envelope, account_id, _text(envelope, "region", _REGION, "a Region name")
 
 
-def _concerns_us(name: str, detail: Mapping[str, Any]) -> bool:
-    """Tell whether the call changed something, or failed over something that may be ours."""
+def _is_call(event: Mapping[str, Any]) -> bool:
+    """Tell whether a readable event is a call of EC2."""
+    kind = (event["source"], event["detail-type"], event["detail"].get("eventSource"))
+    return kind == (EC2_SOURCE, API_CALL, EC2_EVENT_SOURCE)
+
+
+def _changed_something(name: str, detail: Mapping[str, Any]) -> bool:
+    return name in _CALLS and not detail.get("errorCode") and not _is_dry_run(name, detail)
+
+
+def _failed_over_something(name: str, detail: Mapping[str, Any]) -> bool:
+    """Tell whether a call failed over something that exists and may be ours."""
     code, message = detail.get("errorCode"), str(detail.get("errorMessage", ""))
-    if str(_get(_Call(name, detail).request, "dryRun")).lower() == "true":
-        return False
-    if not code:
-        return True
-    if name not in _CONFLICT_CALLS or code not in _CONFLICT_CODES:
+    if name not in _CONFLICT_CALLS or code not in _CONFLICT_CODES or _is_dry_run(name, detail):
         return False
     bare = str(code).removeprefix("Client.")
+    if bare == "IncorrectState":
+        return name == "AssociateIamInstanceProfile" and _ASSOCIATED in message
     return bare == "DependencyViolation" or is_route_conflict(bare, message)
 
 
-def _caller(detail: Mapping[str, Any]) -> str | None:
+def _is_dry_run(name: str, detail: Mapping[str, Any]) -> bool:
+    return str(_get(_Call(name, detail).request, "dryRun")).lower() == "true"
+
+
+def _role(detail: Mapping[str, Any]) -> str | None:
     """Return the name of the role whose session made the call; None for other kinds of callers."""
     issuer = _get(detail, "userIdentity", "sessionContext", "sessionIssuer")
     name = _get(issuer, "userName") if _get(issuer, "type") == "Role" else None
     return name if isinstance(name, str) else None
+
+
+def _matching(shape: re.Pattern[str], value: object) -> str:
+    """Return a text of a shape; empty for anything else."""
+    return value if isinstance(value, str) and shape.fullmatch(value) else ""
 
 
 def _mapping(value: object, name: str) -> Mapping[str, Any]:

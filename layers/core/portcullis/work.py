@@ -1,27 +1,34 @@
-"""Messages of the work queue: how a target is written and read, and when two of them are one. Pure.
+"""Messages of the work queue: how a target and its cause are written and read, and when two are one. Pure.
 
 A burst of events about one resource must cost few looks and never lose the last one. The queue delays every
 message by ``delay`` seconds and drops a message whose deduplication id was sent before. The id here names the
-target and a window of time that is shorter than the delay: the first message of a window is delivered only
-after the window has ended, so what is dropped was always sent before the look that its twin causes. The
-rest of the delay covers senders that are slow or whose clocks differ.
+target, what of the cause the look has to know (see ``sameness``), and a window of time that is shorter than the delay:
+the first message of a window is delivered only after the window has ended, so what is dropped was always sent before
+the look that its twin causes, and would have told that look nothing else. The rest of the delay covers senders that are
+slow or whose clocks differ.
+
+A person's request is one message whenever it is sent again, since its trigger names it. The looks that EventBridge
+Scheduler sends have no id: the queue takes a digest of their body, in which the trigger holds the time for which the
+look was scheduled. Scheduler never sends before that time, so of one that it sends twice the first is early enough.
 Source: "Exactly-once processing" and "Delay queues" in the Amazon SQS developer guide (ids are remembered for
-5 minutes; FIFO queues have one delay for all messages).
+5 minutes; FIFO queues have one delay for all messages; content-based deduplication, which an explicit id overrides).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from portcullis.errors import UnreadableEventError
-from portcullis.model import Kind, Target, Work
+from portcullis.model import Ask, Caller, Cause, Conflict, Kind, Request, Target, Work
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-_VERSION = 1
+_VERSION = 2
+_BEFORE = 1  # without a cause, but for its trigger; such messages are in flight while an upgrade is deployed
 _WINDOW_SHARE = 2 / 3
 
 
@@ -35,43 +42,84 @@ def slack_seconds(delay: float) -> float:
     return delay - window_seconds(delay)
 
 
-def deduplication_id(target: Target, now: datetime, delay: float) -> str:
-    """Return the id under which messages about one target, sent in one window, are one message."""
+def sameness(cause: Cause) -> str:
+    """Return what two causes share when one message about a target does for both of them.
+
+    That is everything that a look has to know, but for the trigger's name, which only people read: whose call it was
+    and whether it named the target; what the call failed over. Of requests each is its own.
+    """
+    if cause.request:
+        return f"request {cause.trigger}"
+    return json.dumps([cause.caller, cause.indirect, asdict(cause.conflict) if cause.conflict else None])
+
+
+def deduplication_id(target: Target, cause: Cause, now: datetime, delay: float) -> str:
+    """Return the id under which messages about one target, sent in one window for the same cause, are one message."""
     window = window_seconds(delay)
     slot = int(now.timestamp() / window) if window > 0 else now.timestamp()
-    return hashlib.sha256(f"{target.key}|{slot}".encode()).hexdigest()
+    when = "" if cause.request else f"|{slot}"
+    return hashlib.sha256(f"{target.key}|{sameness(cause)}{when}".encode()).hexdigest()
 
 
-def encode(target: Target, trigger: str = "") -> str:
-    """Write a target, and what set it off, as a message body."""
-    return json.dumps(
-        {
-            "version": _VERSION,
-            "account_id": target.account_id,
-            "region": target.region,
-            "kind": target.kind.value,
-            "resource_id": target.resource_id,
-            "trigger": trigger,
-        }
-    )
+def encode(target: Target, cause: Cause) -> str:
+    """Write a target, and why to look at it, as a message body."""
+    return json.dumps({"version": _VERSION, **asdict(target), "cause": asdict(cause)})
 
 
 def decode(body: str, message_id: str) -> Work:
     """Read a message body.
 
     Raises:
-        UnreadableEventError: When it is not a target of this version.
+        UnreadableEventError: When it is not a target of this version or the one before.
     """
     try:
         data = json.loads(body)
         version = data["version"]
-        target = Target(data["account_id"], data["region"], Kind(data["kind"]), data["resource_id"])
-        trigger = data.get("trigger", "")  # a dead letter may be older than this field
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UnreadableEventError(f"not a target of version {_VERSION}: {error}") from error
-    texts = (target.account_id, target.region, target.resource_id or "", trigger)
-    if version != _VERSION or not all(isinstance(text, str) for text in texts):
-        raise UnreadableEventError(f"not a target of version {_VERSION}: version {version!r}, or a field is no text")
+        target = Target(
+            _text(data["account_id"]), _text(data["region"]), Kind(data["kind"]), _text_or_none(data["resource_id"])
+        )
+        # A dead letter of the version before may be older than its trigger.
+        cause = _cause(data["cause"]) if version == _VERSION else Cause(_text(data.get("trigger", "")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableEventError(f"not a target of version {_VERSION}: {error!r}") from error
+    if version not in (_VERSION, _BEFORE):
+        raise UnreadableEventError(f"not a target of version {_VERSION}: version {version!r}")
     if (target.kind is Kind.ACCOUNT_REGION) == bool(target.resource_id):
         raise UnreadableEventError(f"not a target of version {_VERSION}: the kind and the resource id do not agree")
-    return Work(target, message_id, trigger)
+    return Work(target, message_id, cause)
+
+
+def _cause(data: Any) -> Cause:
+    caller, indirect, conflict, request = (data[name] for name in ("caller", "indirect", "conflict", "request"))
+    if not isinstance(indirect, bool):
+        raise TypeError(f"indirect is {indirect!r}")
+    return Cause(
+        trigger=_text(data["trigger"]),
+        caller=None if caller is None else Caller(caller),
+        indirect=indirect,
+        conflict=None if conflict is None else _conflict(conflict),
+        request=None if request is None else _request(request),
+    )
+
+
+def _conflict(data: Any) -> Conflict:
+    tables = data["route_table_ids"]
+    if not isinstance(tables, list):
+        raise TypeError(f"route_table_ids is {tables!r}")
+    names = ("call", "principal", "service_name", "endpoint_id", "subnet_id")
+    return Conflict(**{name: _text(data[name]) for name in names}, route_table_ids=tuple(map(_text, tables)))
+
+
+def _request(data: Any) -> Request:
+    names = ("control_id", "by", "change_id")
+    return Request(ask=Ask(data["ask"]), **{name: _text(data[name]) for name in names})
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)

@@ -98,7 +98,7 @@ class Accounts:
         """Return a client that can make the changes for one message; raises what ``observer`` raises."""
         target = work.target
         name = _UNSAFE.sub("-", f"{target.resource_id}@{work.message_id}")[:_LONGEST_NAME]
-        tags = {TARGET_TAG: target.key} | ({TRIGGER_TAG: work.trigger} if work.trigger else {})
+        tags = {TARGET_TAG: target.key} | ({TRIGGER_TAG: work.cause.trigger} if work.cause.trigger else {})
         session = self._held(target.account_id, target.region, Role.REMEDIATOR, name, tags)
         return self._client(session, service, target.region)
 

@@ -1,6 +1,5 @@
 """Reads VPCs and instances in bulk: calls grow with pages, not with resources.
 
-Names and ids are asked for by filter, never by id parameter: one id that is gone would fail the whole call.
 Page sizes are the largest that the EC2 service model allows.
 """
 
@@ -12,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from portcullis.adapters.calls import translated
+from portcullis.adapters.endpoint_policies import digest
+from portcullis.adapters.pages import hidden_too, read
+from portcullis.adapters.surroundings import AwsSurroundings
 from portcullis.errors import TransientError
 from portcullis.model import Instance, InstanceProfile, RouteTable, Scope, Snapshot, Vpc, VpcEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
     from portcullis.adapters.accounts import Accounts
+    from portcullis.ports import Clock
+    from portcullis.surroundings import Surroundings
 
 PERMISSIONS = (
     "ec2:DescribeIamInstanceProfileAssociations",
@@ -33,10 +37,9 @@ PERMISSIONS = (
 )
 """The IAM actions that this module uses, with the observer role."""
 
-_PAGE = 1000
-_ROUTE_TABLE_PAGE = 100
-_FILTER_VALUES = 200
+_FEWER = {"PaginationConfig": {"PageSize": 100}}  # the largest pages of route tables
 _FEW_PROFILES = 5
+_PROFILES = 1000
 _KEPT = ("InstanceId", "State", "VpcId", "IamInstanceProfile", "Operator", "Tags")  # of some ten kilobytes each
 _LIVING = ("pending", "running", "stopping", "stopped")
 
@@ -47,28 +50,36 @@ class Ec2Observer:
     Args:
         accounts: The way into the members.
         home_region: The function's own Region, which every account has switched on.
+        clock: The time.
     """
 
-    def __init__(self, accounts: Accounts, home_region: str) -> None:
+    def __init__(self, accounts: Accounts, home_region: str, clock: Clock) -> None:
         self._accounts = accounts
         self._home_region = home_region
+        self._surroundings = AwsSurroundings(accounts, clock)
         # Which services a Region offers does not change within the life of a function.
         self._gateway_services: dict[str, dict[str, str]] = {}
 
-    def observe(self, scope: Scope, default_profile: str) -> Snapshot:
+    def observe(self, scope: Scope, profiles: Collection[str]) -> Snapshot:
         """Read what the scope names. See ports.Observer."""
         with translated(f"observing {scope.account_id} {scope.region}"):
             ec2 = self._accounts.observer("ec2", scope.account_id, scope.region)
             vpcs = self._vpcs(ec2, scope) if scope.everything or scope.vpc_ids else {}
             services = self._services(ec2, scope.region) if vpcs else {}
             instances: dict[str, Instance] = {}
-            profile = None
+            given: dict[str, InstanceProfile] = {}
             if scope.everything or scope.instance_ids:
                 iam = self._accounts.observer("iam", scope.account_id, scope.region)
                 instances = _instances(ec2, iam, scope)
                 if any(instance.profile is None for instance in instances.values()):
-                    profile = _profile(iam, default_profile)
-        return Snapshot(scope, vpcs, instances, services, profile)
+                    given = {name: found for name in sorted(profiles) if (found := _profile(iam, name))}
+        return Snapshot(scope, vpcs, instances, services, given)
+
+    def surroundings(
+        self, account_id: str, region: str, vpc_ids: Collection[str], *, buckets: bool
+    ) -> dict[str, Surroundings]:
+        """Read what runs in some VPCs. See ports.Observer."""
+        return self._surroundings.read(account_id, region, vpc_ids, buckets=buckets)
 
     def region_enabled(self, account_id: str, region: str) -> bool:
         """Ask whether an account has a Region switched on. See ports.Observer.
@@ -81,15 +92,15 @@ class Ec2Observer:
         return bool(answer["Regions"][0]["OptInStatus"] != "not-opted-in")
 
     def _vpcs(self, ec2: Any, scope: Scope) -> dict[str, Vpc]:
-        def read(operation: str, key: str, page: int = _PAGE) -> Iterator[dict[str, Any]]:
+        def found(operation: str, key: str, **paging: Any) -> Iterator[dict[str, Any]]:
             wanted = {} if scope.everything else {"vpc-id": scope.vpc_ids}
-            return _read(ec2.get_paginator(operation), key, wanted, PaginationConfig={"PageSize": page})
+            return read(ec2, operation, key, wanted, **paging)
 
         tables: dict[str, list[RouteTable]] = defaultdict(list)
-        for item in read("describe_route_tables", "RouteTables", _ROUTE_TABLE_PAGE):
+        for item in found("describe_route_tables", "RouteTables", **_FEWER):
             tables[item["VpcId"]].append(_route_table(item))
         endpoints: dict[str, list[VpcEndpoint]] = defaultdict(list)
-        for item in read("describe_vpc_endpoints", "VpcEndpoints"):
+        for item in found("describe_vpc_endpoints", "VpcEndpoints"):
             endpoints[item["VpcId"]].append(_endpoint(item))
         # The VPCs last: one that is deleted meanwhile is gone, not without route tables.
         vpcs = {
@@ -101,7 +112,7 @@ class Ec2Observer:
                 route_tables=tuple(tables[item["VpcId"]]),
                 endpoints=tuple(endpoints[item["VpcId"]]),
             )
-            for item in read("describe_vpcs", "Vpcs")
+            for item in found("describe_vpcs", "Vpcs")
         }
         for vpc in vpcs.values():
             # Every VPC has a main table. One that seems to lack it is so new that the answers do not agree yet.
@@ -112,33 +123,14 @@ class Ec2Observer:
     def _services(self, ec2: Any, region: str) -> dict[str, str]:
         """Ask for the names: they cannot be built from the Region's (China and others differ)."""
         if region not in self._gateway_services:
-            paginator = ec2.get_paginator("describe_vpc_endpoint_services")
-            found = _read(paginator, "ServiceDetails", {"service-type": ["Gateway"]})
+            gateways = {"service-type": ["Gateway"]}
+            found = read(ec2, "describe_vpc_endpoint_services", "ServiceDetails", gateways, PaginationConfig={})
             names = [item["ServiceName"] for item in found]
             if not names:
                 # Every Region has some; believing this would archive every open finding.
                 raise TransientError(f"{region} lists no gateway endpoint services")
             self._gateway_services[region] = {name.rsplit(".", 1)[-1]: name for name in names}
         return self._gateway_services[region]
-
-
-def _read(
-    paginator: Any, key: str, wanted: Mapping[str, Collection[str]], **arguments: Any
-) -> Iterator[dict[str, Any]]:
-    """Read all pages: of everything, or of what one filter names, in as many calls as the filter's limit needs."""
-    filters: list[dict[str, Any]] = [
-        {"Filters": [{"Name": name, "Values": chunk}]}
-        for name, values in wanted.items()
-        for chunk in _chunks(sorted(values))
-    ]
-    for narrowed in filters if wanted else [{}]:
-        for answer in paginator.paginate(**narrowed, **arguments):
-            yield from answer[key]
-
-
-def _chunks(values: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(values), _FILTER_VALUES):
-        yield values[start : start + _FILTER_VALUES]
 
 
 def _tags(item: dict[str, Any]) -> dict[str, str]:
@@ -169,6 +161,8 @@ def _endpoint(item: dict[str, Any]) -> VpcEndpoint:
         service_name=item["ServiceName"],
         state=item.get("State", "").lower(),
         route_table_ids=tuple(sorted(item.get("RouteTableIds", []))),
+        subnet_ids=tuple(sorted(item.get("SubnetIds", []))),
+        policy_digest=digest(item.get("PolicyDocument")),
         requester_managed=item.get("RequesterManaged", False),
         tags=_tags(item),
     )
@@ -176,12 +170,8 @@ def _endpoint(item: dict[str, Any]) -> VpcEndpoint:
 
 def _instances(ec2: Any, iam: Any, scope: Scope) -> dict[str, Instance]:
     wanted = {} if scope.everything else {"instance-id": scope.instance_ids}
-    paging = {"PaginationConfig": {"PageSize": _PAGE}}
-    # An account may hide the instances of managed services from its listings; hidden is not gone. The runtime's
-    # boto3 may be older than the parameter.
-    known = ec2.meta.service_model.operation_model("DescribeInstances").input_shape.members
-    hidden_too = {"IncludeManagedResources": True} if "IncludeManagedResources" in known else {}
-    reservations = _read(ec2.get_paginator("describe_instances"), "Reservations", wanted, **hidden_too, **paging)
+    hidden = hidden_too(ec2, "DescribeInstances")
+    reservations = read(ec2, "describe_instances", "Reservations", wanted, **hidden)
     found = [
         {name: item[name] for name in _KEPT if name in item}
         for reservation in reservations
@@ -189,19 +179,11 @@ def _instances(ec2: Any, iam: Any, scope: Scope) -> dict[str, Instance]:
         if item["State"]["Name"] in _LIVING
     ]
     # Associations, not DescribeInstances, say what holds right after a profile was replaced.
-    associations = _read(
-        ec2.get_paginator("describe_iam_instance_profile_associations"),
-        "IamInstanceProfileAssociations",
-        wanted,
-        **paging,
-    )
-    associated = {
-        item["InstanceId"]: item["IamInstanceProfile"]["Arn"]
-        for item in associations
-        if item["State"] in ("associating", "associated")
-    }
+    operation = "describe_iam_instance_profile_associations"
+    listed = read(ec2, operation, "IamInstanceProfileAssociations", wanted)
+    associations = {item["InstanceId"]: item for item in listed if item["State"] in ("associating", "associated")}
     arns = {
-        item["InstanceId"]: associated.get(item["InstanceId"]) or item.get("IamInstanceProfile", {}).get("Arn")
+        item["InstanceId"]: associations.get(item["InstanceId"], item).get("IamInstanceProfile", {}).get("Arn")
         for item in found
     }
     profiles = _profiles(iam, {arn for arn in arns.values() if arn})
@@ -211,6 +193,7 @@ def _instances(ec2: Any, iam: Any, scope: Scope) -> dict[str, Instance]:
             state=item["State"]["Name"],
             vpc_id=item.get("VpcId"),
             profile=profiles[arn] if (arn := arns[item["InstanceId"]]) else None,
+            association_id=associations.get(item["InstanceId"], {}).get("AssociationId", ""),
             operator=_operator(item),
             tags=_tags(item),
         )
@@ -227,7 +210,7 @@ def _profiles(iam: Any, arns: set[str]) -> dict[str, InstanceProfile]:
     """Look profiles up: one call each while they are few, pages of all of them otherwise."""
     if len(arns) <= _FEW_PROFILES:
         return {arn: _profile(iam, _name(arn)) or _empty(arn) for arn in arns}
-    pages = iam.get_paginator("list_instance_profiles").paginate(PaginationConfig={"PageSize": _PAGE})
+    pages = iam.get_paginator("list_instance_profiles").paginate(PaginationConfig={"PageSize": _PROFILES})
     listed = {item["Arn"]: _parsed(item) for page in pages for item in page["InstanceProfiles"]}
     return {arn: listed.get(arn) or _empty(arn) for arn in arns}
 

@@ -9,9 +9,9 @@ from portcullis.adapters.calls import translated
 from portcullis.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from portcullis.model import Target
+    from portcullis.model import Cause, Target
     from portcullis.ports import Clock
 
 PERMISSIONS = ("sqs:ChangeMessageVisibility", "sqs:SendMessage")
@@ -37,18 +37,17 @@ class SqsWorkQueue:
         self._delay = delay
         self._clock = clock
 
-    def send(self, triggers: Mapping[Target, str]) -> None:
+    def send(self, causes: Sequence[tuple[Target, Cause]]) -> None:
         """Enqueue targets. See ports.WorkQueue."""
-        ordered = list(triggers.items())
-        for start in range(0, len(ordered), _BATCH):
+        for start in range(0, len(causes), _BATCH):
             entries = [
                 {
                     "Id": str(index),
-                    "MessageBody": work.encode(target, trigger),
+                    "MessageBody": work.encode(target, cause),
                     "MessageGroupId": target.key,
-                    "MessageDeduplicationId": work.deduplication_id(target, self._clock.now(), self._delay),
+                    "MessageDeduplicationId": work.deduplication_id(target, cause, self._clock.now(), self._delay),
                 }
-                for index, (target, trigger) in enumerate(ordered[start : start + _BATCH])
+                for index, (target, cause) in enumerate(causes[start : start + _BATCH])
             ]
             with translated("sending to the work queue", TransientError):
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)

@@ -7,27 +7,38 @@ Source: BatchImportFindings in the Security Hub API reference.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from portcullis.adapters.calls import translated
 from portcullis.asff import MAX_BATCH
-from portcullis.errors import Fault, SecurityHubOffError, classify
+from portcullis.errors import Fault, ObservationError, SecurityHubOffError, TransientError, classify
+from portcullis.findings import Place
 from portcullis.ports import Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
-PERMISSIONS = ("securityhub:BatchImportFindings", "securityhub:DescribeHub")
+PERMISSIONS = (
+    "securityhub:BatchImportFindings",
+    "securityhub:BatchUpdateFindings",
+    "securityhub:DescribeHub",
+    "securityhub:GetFindings",
+)
 """The IAM actions that this module uses, with the observer role."""
 
 _ATTEMPTS = 2
 _TRANSIENT_CODES = ("InternalException", "LimitExceededException")
-
+_FILTER_VALUES = 20
+_NOTE = 512
+_AUTHOR = "Portcullis"
+# What BatchUpdateFindings says of one finding, in its model. A finding shows some time after it was imported.
+_NOT_YET = ("ConcurrentUpdateError", "FindingNotFound", "InternalFailure")
 
 _OFF_CODE = "InvalidAccess"
-# What DescribeHub answers where Security Hub is off, in its model.
+# What the other calls answer where Security Hub is off, in their models.
 _OFF = ("InvalidAccessException", "ResourceNotFoundException")
 
 
@@ -68,6 +79,35 @@ class SecurityHubSink:
             rejections += [rejection for rejection in refused if rejection.transient]
         return rejections
 
+    def suppressed(self, account_id: str, region: str, finding_ids: Collection[str]) -> frozenset[str]:
+        """Ask which findings are suppressed. See ports.FindingSink."""
+        wanted, found = sorted(set(finding_ids)), set()
+        with _switched_on("asking which findings are suppressed", account_id, region):
+            for start in range(0, len(wanted), _FILTER_VALUES):
+                ids = [
+                    {"Value": finding_id, "Comparison": "EQUALS"}
+                    for finding_id in wanted[start : start + _FILTER_VALUES]
+                ]
+                pages = self._client_of(account_id, region).get_paginator("get_findings")
+                for page in pages.paginate(Filters={"Id": ids}, PaginationConfig={"PageSize": MAX_BATCH}):
+                    found |= {one["Id"] for one in page["Findings"] if _workflow(one) == "SUPPRESSED"}
+        return frozenset(found).intersection(wanted)
+
+    def note(self, account_id: str, region: str, finding_id: str, text: str) -> None:
+        """Write a note. See ports.FindingSink."""
+        doing = f"noting on {finding_id}"
+        with _switched_on(doing, account_id, region):
+            client = self._client_of(account_id, region)
+            product_arn = Place(client.meta.partition, account_id, region).product_arn
+            answer = client.batch_update_findings(
+                FindingIdentifiers=[{"Id": finding_id, "ProductArn": product_arn}],
+                Note={"Text": text if len(text) <= _NOTE else f"{text[: _NOTE - 4]} ...", "UpdatedBy": _AUTHOR},
+            )
+        # An HTTP success says nothing yet here, either.
+        for item in answer.get("UnprocessedFindings", []):
+            kind = TransientError if item["ErrorCode"] in _NOT_YET else ObservationError
+            raise kind(f"{doing}: {item['ErrorCode']}: {item['ErrorMessage']}")
+
     def _import(self, account_id: str, region: str, batch: list[dict[str, Any]]) -> list[Rejection]:
         with translated(f"filing findings in {account_id} {region}"):
             answer = self._client_of(account_id, region).batch_import_findings(Findings=batch)
@@ -84,3 +124,20 @@ class SecurityHubSink:
             )
             for item in answer.get("FailedFindings", [])
         ]
+
+
+def _workflow(finding: dict[str, Any]) -> str | None:
+    status: str | None = finding.get("Workflow", {}).get("Status")
+    return status
+
+
+@contextmanager
+def _switched_on(doing: str, account_id: str, region: str) -> Iterator[None]:
+    """Raise our errors for AWS's, and tell apart that Security Hub is off."""
+    with translated(f"{doing} in {account_id} {region}"):
+        try:
+            yield
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _OFF:
+                raise SecurityHubOffError(f"Security Hub is switched off in {account_id} {region}") from error
+            raise

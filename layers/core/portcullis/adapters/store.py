@@ -9,9 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from portcullis.adapters.calls import translated
+from portcullis.adapters.table import ATTEMPTS, FAILED, Item, Table, pause
 from portcullis.errors import TransientError
 from portcullis.model import FindingRecord, Kind, RecordKey
 
@@ -21,9 +19,7 @@ if TYPE_CHECKING:
 PERMISSIONS = ("dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query")
 """The IAM actions that this module uses, with the function's own role; a transaction of puts needs PutItem."""
 
-_GET_BATCH = 100
 _WRITE_BATCH = 100
-_ATTEMPTS = 5
 _PREFIX = "finding#"
 _KEPT_AFTER_ARCHIVAL = 100 * 24 * 3600
 _OPTIONAL = ("status", "record_state", "digest")
@@ -38,34 +34,25 @@ class DynamoDbStore:
     """
 
     def __init__(self, client: Any, table_name: str) -> None:
-        self._client = client
-        self._table_name = table_name
+        self._table = Table(client, table_name, "the findings table")
 
     def load(self, account_id: str, region: str, keys: Collection[RecordKey]) -> Mapping[RecordKey, FindingRecord]:
         """Read the records of some findings. See ports.FindingStore."""
         wanted = [{"pk": {"S": f"{account_id}#{region}"}, "sk": {"S": _sort_key(key)}} for key in sorted(set(keys))]
-        found: dict[RecordKey, FindingRecord] = {}
-        for start in range(0, len(wanted), _GET_BATCH):
-            items = self._get({"Keys": wanted[start : start + _GET_BATCH], "ConsistentRead": True})
-            found |= {record.key: record for record in map(_from_item, items)}
-        return found
+        return {record.key: record for record in map(_from_item, self._table.read(wanted))}
 
     def open_records(self, account_id: str, region: str) -> Iterator[FindingRecord]:
         """Read what is not archived. See ports.FindingStore."""
-        with translated("reading the findings table", TransientError):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table_name,
-                ConsistentRead=True,
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-                FilterExpression="attribute_not_exists(record_state) OR record_state <> :archived",
-                ExpressionAttributeValues={
-                    ":pk": {"S": f"{account_id}#{region}"},
-                    ":prefix": {"S": _PREFIX},
-                    ":archived": {"S": "ARCHIVED"},
-                },
-            )
-            for page in pages:
-                yield from map(_from_item, page["Items"])
+        items = self._table.query(
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+            FilterExpression="attribute_not_exists(record_state) OR record_state <> :archived",
+            ExpressionAttributeValues={
+                ":pk": {"S": f"{account_id}#{region}"},
+                ":prefix": {"S": _PREFIX},
+                ":archived": {"S": "ARCHIVED"},
+            },
+        )
+        return map(_from_item, items)
 
     def save(
         self, account_id: str, region: str, changes: Sequence[tuple[FindingRecord, FindingRecord | None]]
@@ -77,58 +64,36 @@ class DynamoDbStore:
         lost: set[RecordKey] = set()
         for start in range(0, len(changes), _WRITE_BATCH):
             pending = list(changes[start : start + _WRITE_BATCH])
-            for attempt in range(_ATTEMPTS):
-                reasons = self._transact([self._put(account_id, region, *change) for change in pending])
-                failed = [reason == "ConditionalCheckFailed" for reason in reasons]
+            for attempt in range(ATTEMPTS):
+                reasons = self._table.transact(*(_put(account_id, region, *change) for change in pending))
+                failed = [reason == FAILED for reason in reasons]
                 lost |= {record.key for (record, _), is_lost in zip(pending, failed, strict=False) if is_lost}
                 pending = [change for change, is_lost in zip(pending, failed, strict=False) if not is_lost]
                 if not reasons or not pending:
                     break
                 if not any(failed):
-                    time.sleep(0.05 * 2**attempt)
+                    pause(attempt)
             else:
-                raise TransientError(f"the findings table refused a transaction {_ATTEMPTS} times: {set(reasons)}")
+                raise TransientError(f"the findings table refused a transaction {ATTEMPTS} times: {set(reasons)}")
         return lost
 
-    def _transact(self, puts: list[dict[str, Any]]) -> list[str]:
-        """Write all or nothing. Returns nothing when all is written, else the reason for each put ("None" if fine)."""
-        with translated("writing the findings table", TransientError):
-            try:
-                self._client.transact_write_items(TransactItems=puts)
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "TransactionCanceledException":
-                    raise
-                return [str(reason.get("Code")) for reason in error.response["CancellationReasons"]]
-        return []
 
-    def _put(self, account_id: str, region: str, record: FindingRecord, before: FindingRecord | None) -> dict[str, Any]:
-        """Put a record where ``before`` is stored. A record is known by its time, and by being in doubt or not."""
-        put = {"TableName": self._table_name, "Item": _to_item(account_id, region, record)}
-        if before is None:
-            return {"Put": {**put, "ConditionExpression": "attribute_not_exists(pk)"}}
-        values = {":before": {"S": before.updated_at}}
-        same_status = "attribute_not_exists(#status)"
-        if before.status is not None:
-            values[":status"] = {"S": before.status}
-            same_status = "#status = :status"
-        condition = {
-            "ConditionExpression": f"updated_at = :before AND {same_status}",
-            "ExpressionAttributeNames": {"#status": "status"},
-            "ExpressionAttributeValues": values,
-        }
-        return {"Put": {**put, **condition}}
-
-    def _get(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Read items, repeating for what DynamoDB left out, which it does when it is throttled."""
-        for attempt in range(_ATTEMPTS):
-            with translated("reading the findings table", TransientError):
-                answer = self._client.batch_get_item(RequestItems={self._table_name: request})
-            yield from answer["Responses"].get(self._table_name, [])
-            request = answer.get("UnprocessedKeys", {}).get(self._table_name, {})
-            if not request:
-                return
-            time.sleep(0.05 * 2**attempt)
-        raise TransientError(f"the findings table left items out {_ATTEMPTS} times")
+def _put(account_id: str, region: str, record: FindingRecord, before: FindingRecord | None) -> dict[str, Item]:
+    """Put a record where ``before`` is stored. A record is known by its time, and by being in doubt or not."""
+    put: Item = {"Item": _to_item(account_id, region, record)}
+    if before is None:
+        return {"Put": {**put, "ConditionExpression": "attribute_not_exists(pk)"}}
+    values = {":before": {"S": before.updated_at}}
+    same_status = "attribute_not_exists(#status)"
+    if before.status is not None:
+        values[":status"] = {"S": before.status}
+        same_status = "#status = :status"
+    condition = {
+        "ConditionExpression": f"updated_at = :before AND {same_status}",
+        "ExpressionAttributeNames": {"#status": "status"},
+        "ExpressionAttributeValues": values,
+    }
+    return {"Put": {**put, **condition}}
 
 
 def _sort_key(key: RecordKey) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from portcullis.cli import controls_page, enrolment, organisation, policy_file
+from portcullis.cli import approval, controls_page, enrolment, history, organisation, policy_explain, policy_file
 from portcullis.controls import CONTROLS
 from portcullis.errors import PolicyError, UnreadableEventError
 from portcullis.triggers import targets_of
@@ -54,23 +55,61 @@ def targets(files: tuple[Path, ...]) -> None:
 
 @main.group()
 def policy() -> None:
-    """Check the policy file, or compile it for deployment."""
+    """Check the policy file, ask it why, or compile it for deployment."""
 
 
 @policy.command(epilog="Example: portcullis policy check layers/policy/policy.yaml")
 @click.argument("file", type=_File)
 def check(file: Path) -> None:
-    """Check a policy FILE and print every fault in it, with its line."""
-    data = _read_policy(file)
-    modes = ", ".join(f"{control_id} {entry['mode']}" for control_id, entry in data["controls"].items())
+    """Check a policy FILE and print every fault in it, with its line; exemptions that have ended are no fault."""
+    checked = _read_policy(file)
+    modes = ", ".join(f"{control_id} {entry['mode']}" for control_id, entry in checked.data["controls"].items())
     click.echo(f"{file}: valid ({modes})")
+    for ended in checked.ended(datetime.now(UTC)):
+        click.echo(f"{file}: {ended}")
 
 
 @policy.command("compile")
 @click.argument("file", type=_File)
 def compile_(file: Path) -> None:
     """Check a policy FILE and print it as the JSON that the functions load."""
-    click.echo(json.dumps(_read_policy(file), indent=1))
+    click.echo(json.dumps(_read_policy(file).data, indent=1))
+
+
+def _tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    if faulty := [text for text in given if "=" not in text.lstrip("=")]:
+        raise click.BadParameter(f"{faulty[0]!r} is not KEY=VALUE")
+    return dict(text.split("=", 1) for text in given)
+
+
+@policy.command(epilog="Example: portcullis policy explain 111122223333 eu-west-1 vpc-0123456789abcdef0 --tag env=dev")
+@click.argument("account")
+@click.argument("region")
+@click.argument("resource")
+@click.option("--file", type=_File, default=Path("layers/policy/policy.yaml"), show_default=True, help="The policy.")
+@click.option("--tag", "tags", multiple=True, callback=_tags, metavar="KEY=VALUE", help="A tag of the resource.")
+@click.option("--unit", "units", multiple=True, help="A unit above the account; several from the root down.")
+@click.option("--control", "control_id", type=click.Choice([one.id for one in CONTROLS]), help="Only this one.")
+@click.option("--live", is_flag=True, help="Look tags and units up in AWS instead, as far as the policy uses them.")
+@click.option("--profile", help="With --live: a profile of the resource's account.")
+@click.option("--hub-profile", help="With --live: a profile that may read the organisation, such as the hub's.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def explain(file: Path, profile: str | None, hub_profile: str | None, output: str, **given: Any) -> None:
+    """Print what the policy says about RESOURCE (a VPC or an instance), and which line decided each setting.
+
+    Exit status: 0, or 2 when the policy has a fault, or the question makes no sense.
+    """
+    live = given.pop("live")
+    try:
+        question = policy_explain.Question(**given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    checked = _read_policy(file)
+    if live:
+        with _aws_errors():
+            question = policy_explain.looked_up(question, checked, profile, hub_profile)
+    answer = policy_explain.answer(question, checked, datetime.now(UTC))
+    click.echo(json.dumps(answer, indent=1) if output == "json" else policy_explain.table(answer, file))
 
 
 @main.command()
@@ -122,6 +161,71 @@ def coverage(profile: str | None, region: str | None, output: str) -> None:
     sys.exit(0 if all(organisation.is_covered(state) for _, state in covered) else 1)
 
 
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime:
+    now = datetime.now(UTC)
+    try:
+        return history.moment(value, now) if value else now
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; write 12h, 7d, 2026-11-01 or 2026-11-01T08:00") from error
+
+
+@main.command("history", epilog="Example: portcullis history --account 111122223333 --since 7d --profile hub")
+@_profile
+@_region
+@click.option("--account", "account_id", help="Only changes in this account.")
+@click.option("--resource", "resource_id", help="Only changes of this VPC or instance, or of this endpoint on one.")
+@click.option("--since", default="7d", show_default=True, callback=_moment, help="From then: 12h, 7d, a date, a time.")
+@click.option("--until", callback=_moment, help="Before then; the same forms. By default now.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many, the latest ones.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def history_(profile: str | None, region: str | None, output: str, **question: Any) -> None:
+    """Show what Portcullis changed, the latest first, and on whose wish. Run it in the hub's account.
+
+    Exit status: 0, or 2 when that cannot be read.
+    """
+    with _aws_errors():
+        changes = history.read(organisation.Hub.of(profile, region).session, history.Question(**question))
+    click.echo(history.as_json(changes) if output == "json" else history.table(changes))
+
+
+_yes = click.option("--yes", is_flag=True, help="Do not ask back.")
+
+
+@main.command(epilog="Example: portcullis approve portcullis/VPCE.1/arn:... --profile hub --region eu-west-1")
+@click.argument("finding_id")
+@_yes
+@_profile
+@_region
+def approve(finding_id: str, profile: str | None, region: str | None, *, yes: bool) -> None:
+    """Approve the change that the finding FINDING-ID (its Id in Security Hub) proposes. Run it in the hub's account.
+
+    What it is about is shown first. The result becomes a note on the finding, within minutes. Exit status: 0 when the
+    request was accepted, 1 when it was refused or not confirmed, 2 when the hub could not be asked.
+    """
+    _request({"ask": "remediate", "finding_id": finding_id}, profile, region, confirmed=yes)
+
+
+@main.command(epilog="Example: portcullis undo 20261123T121530Z-0a1b2c3d4e --profile hub --region eu-west-1")
+@click.argument("change_id")
+@_yes
+@_profile
+@_region
+def undo(change_id: str, profile: str | None, region: str | None, *, yes: bool) -> None:
+    """Take back the change CHANGE-ID (see: portcullis history). Run it in the hub's account.
+
+    Only what is Portcullis's and unchanged is taken back, and the resource is then left alone for a while. The result
+    becomes a note on the finding. Exit status: as for approve.
+    """
+    _request({"ask": "undo", "change_id": change_id}, profile, region, confirmed=yes)
+
+
+def _request(request: dict[str, str], profile: str | None, region: str | None, *, confirmed: bool) -> None:
+    with _aws_errors():
+        desk = approval.Desk(organisation.Hub.of(profile, region).session)
+        accepted = approval.carry_out(desk, request, confirmed=confirmed)
+    sys.exit(0 if accepted else 1)
+
+
 @main.command(epilog="Example: portcullis enrol --hub-profile hub --profile management --region eu-west-1")
 @click.option("--hub-profile", required=True, help="Profile of the hub's account, to read the stack's outputs.")
 @click.option("--profile", required=True, help="Profile of an administrator of the account to enrol.")
@@ -160,9 +264,9 @@ def _read_json(path: Path) -> object:
         raise UnreadableEventError(f"it is not JSON ({error}); pass one whole EventBridge event a file") from error
 
 
-def _read_policy(path: Path) -> dict[str, Any]:
+def _read_policy(path: Path) -> policy_file.PolicyFile:
     try:
-        return policy_file.read(path)
+        return policy_file.load(path)
     except PolicyError as error:
         for fault in error.faults:
             click.echo(f"{path}: {fault}", err=True)

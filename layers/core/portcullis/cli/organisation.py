@@ -80,7 +80,8 @@ class Hub:
 
     def _management_account_id(self) -> str | None:
         try:
-            return OrganizationsDirectory(self.session.client("organizations"), []).management_account_id()
+            client = self.session.client("organizations")
+            return OrganizationsDirectory(client, [], SystemClock()).management_account_id()
         except PortcullisError:
             return None  # it only words a remedy
 

@@ -1,6 +1,7 @@
 """The policy file: YAML in, every fault at once with its line, or policy data out.
 
-The shape is fixed by ``policy.schema.json`` beside the policy, which editors understand too.
+The shape is fixed by ``policy.schema.json`` beside the policy, which editors understand too. What a schema cannot
+say (that a time zone exists, that no two scopes tie) is asked of ``portcullis.policy``, which the functions use.
 """
 
 from __future__ import annotations
@@ -12,18 +13,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
+from portcullis import change_windows, policy, policy_parts
 from portcullis.errors import PolicyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
     from jsonschema.exceptions import ValidationError
+
+    from portcullis.policy_parts import Location
 
 SCHEMA = Path(__file__).resolve().parents[3] / "policy" / "policy.schema.json"
 
-_Path = tuple[str | int, ...]
-
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+_FORMATS: dict[str, Callable[[str], object]] = {
+    "duration-of-policy": policy_parts.duration,
+    "settle-window": policy_parts.settle_window,
+    "expiry": policy_parts.expiry,
+    "cron": change_windows.check_cron,
+    "time-zone": change_windows.check_time_zone,
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,11 +51,30 @@ class Fault:
         return f"line {self.line}: {self.message}" if self.line else self.message
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read and check a policy file.
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A policy file without a fault: its data, as ``portcullis.policy.parse`` takes it, and where what is in it."""
 
-    Returns:
-        The policy data, as ``portcullis.policy.parse`` takes it.
+    data: dict[str, Any]
+    lines: Mapping[Location, int]
+
+    def ended(self, now: datetime) -> list[str]:
+        """Name the exemptions that have ended, each with its line: they are no fault, and may go."""
+        return [
+            f"line {self.lines['exemptions', index]}: the exemption {one.name} of {one.owner} ended at "
+            f"{one.expires_at:%Y-%m-%dT%H:%M:%SZ}; it can be removed"
+            for index, one in enumerate(policy.parse(self.data).exemptions)
+            if one.expires_at <= now
+        ]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read and check a policy file; returns its data and raises what ``load`` raises."""
+    return load(path).data
+
+
+def load(path: Path) -> PolicyFile:
+    """Read and check a policy file.
 
     Raises:
         PolicyError: With every fault found, in the order of their lines.
@@ -53,6 +85,8 @@ def read(path: Path) -> dict[str, Any]:
         raise PolicyError([f"it cannot be read: {error}"]) from error
     document = _Document()
     try:
+        if aliases := _aliases(text):
+            raise PolicyError([str(fault) for fault in aliases])
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data: Any = document.value(node, ()) if node else None
     except yaml.YAMLError as error:
@@ -60,14 +94,21 @@ def read(path: Path) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or str(error)
         raise PolicyError([str(Fault(mark.line + 1 if mark else 0, f"not YAML: {problem}"))]) from error
     except RecursionError as error:
-        raise PolicyError(["it contains itself (an alias inside its own anchor) or is nested too deeply"]) from error
+        raise PolicyError(["it is nested too deeply"]) from error
     if node is None:
         raise PolicyError(["it is empty"])
-    validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
-    faults = document.faults + [fault for error in validator.iter_errors(data) for fault in document.explain(error)]
+    checker = FormatChecker(formats=())
+    for name, check in _FORMATS.items():
+        checker.checks(name, raises=ValueError)(_passes(check))
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    errors = list(Draft202012Validator(schema, format_checker=checker).iter_errors(data))
+    faults = {*document.faults, *(fault for error in errors for fault in document.explain(error))}
+    if isinstance(data, dict):
+        for clash in policy.assemble(_sound(data, [tuple(error.absolute_path) for error in errors])).clashes():
+            faults.add(document.describe(clash))
     if faults:
-        raise PolicyError([str(fault) for fault in sorted(set(faults))])
-    return dict(data)
+        raise PolicyError([str(fault) for fault in sorted(faults)])
+    return PolicyFile(data, document.lines)
 
 
 class _Document:
@@ -78,45 +119,91 @@ class _Document:
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
-        self._lines: dict[_Path, int] = {(): 0}
+        self.lines: dict[Location, int] = {(): 0}
 
-    def value(self, node: yaml.Node, path: _Path) -> Any:
-        self._lines.setdefault(path, node.start_mark.line + 1)
+    def value(self, node: yaml.Node, at: Location) -> Any:
+        self.lines.setdefault(at, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
+            return self._mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
+            return [self.value(child, (*at, index)) for index, child in enumerate(node.value)]
         return _scalar(str(node.value), plain=isinstance(node, yaml.ScalarNode) and node.style is None)
 
-    def _mapping(self, node: yaml.MappingNode, path: _Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, at: Location) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in data:
-                self.faults.append(Fault(line, f"{_at((*path, key))} is given twice"))
-            self._lines[(*path, key)] = line
-            data[key] = self.value(value_node, (*path, key))
+                self.faults.append(Fault(line, f"{policy_parts.written((*at, key))} is given twice"))
+            self.lines[(*at, key)] = line
+            data[key] = self.value(value_node, (*at, key))
         return data
 
     def explain(self, error: ValidationError) -> list[Fault]:
         """Turn a schema error into faults; each unknown key is one of its own, on its own line."""
-        path: _Path = tuple(error.absolute_path)
+        at: Location = tuple(error.absolute_path)
         if error.validator == "additionalProperties":
             schema: Any = error.schema
             instance: Any = error.instance
             known = sorted(schema["properties"])
-            unknown = [key for key in instance if key not in known]
-            return [
-                Fault(self._lines[(*path, key)], f"{_at((*path, key))} is unknown; known here: {', '.join(known)}")
-                for key in unknown
-            ]
+            unknown: list[Location] = [(*at, key) for key in instance if key not in known]
+            hint = f"is unknown; known here: {', '.join(known)}"
+            return [Fault(self.lines[place], f"{policy_parts.written(place)} {hint}") for place in unknown]
         if error.validator == "const":
             message = f"{error.instance!r} is not {error.validator_value!r}"
         elif error.validator == "pattern":
             message = f"{error.instance!r} does not match {error.validator_value}"
+        elif error.validator == "format":
+            message = str(error.cause)
+        elif error.validator == "type" and "string" in str(error.validator_value):
+            message = f"{error.message}; put it in quotes if it is text"
         else:
             message = error.message
-        return [Fault(self._lines.get(path, 0), f"{_at(path)}: {message}")]
+        return [Fault(self.lines.get(at, 0), f"{policy_parts.written(at)}: {message}")]
+
+    def describe(self, clash: policy.Clash) -> Fault:
+        other = f" (line {self.lines[clash.other]})" if clash.other else ""
+        return Fault(self.lines[clash.at], f"{policy_parts.written(clash.at)}: {clash.message}{other}")
+
+
+def _aliases(text: str) -> list[Fault]:
+    """Find YAML aliases: a policy is read line by line by people, and some lines of them can grow to gigabytes."""
+    return [
+        Fault(event.start_mark.line + 1 if event.start_mark else 0, f"*{event.anchor}: write out what it stands for")
+        for event in yaml.parse(text, Loader=yaml.SafeLoader)
+        if isinstance(event, yaml.AliasEvent)
+    ]
+
+
+def _passes(check: Callable[[str], object]) -> Callable[[object], bool]:
+    def passes(value: object) -> bool:
+        if isinstance(value, str):
+            check(value)
+        return True
+
+    return passes
+
+
+def _sound(data: Mapping[str, Any], faulty: list[Location]) -> dict[str, Any]:
+    """Return what of a policy can be compared, where some locations are faulty; indices stay as they are."""
+    sound: dict[str, Any] = {"version": policy.VERSION, "controls": {}}
+    if not any(at[:1] == ("settle",) for at in faulty):
+        sound |= {key: data[key] for key in ("settle",) if key in data}
+    for section in ("scopes", "exemptions"):
+        if (section,) in faulty:
+            continue
+        sound[section] = [
+            _stand_in(section, index, entry) if any(at[:2] == (section, index) for at in faulty) else entry
+            for index, entry in enumerate(data.get(section, []))
+        ]
+    return sound
+
+
+def _stand_in(section: str, index: int, entry: Any) -> dict[str, Any]:
+    """Return a scope or exemption that is about nothing, under the name of one that has a fault."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    stand_in = {"name": name if isinstance(name, str) and name else f"[{index}]", "where": {"accounts": ["none"]}}
+    return stand_in if section == "scopes" else stand_in | {"owner": "-", "reason": "-", "expires": "2000-01-01"}
 
 
 def _scalar(text: str, *, plain: bool) -> Any:
@@ -125,10 +212,3 @@ def _scalar(text: str, *, plain: bool) -> Any:
     if plain and text in ("true", "false"):
         return text == "true"
     return int(text) if plain and _INTEGER.fullmatch(text) else text
-
-
-def _at(path: _Path) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f"{' > ' if text else ''}{part}"
-    return text or "the policy"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portcullis.model import Evaluation, Kind, Snapshot
-    from portcullis.policy import Policy
+    from portcullis.policy import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,21 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """What the policy may set for a control: the name, what holds when it does not, and a sentence about it."""
+
+    name: str
+    default: Any
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
 class Control(Rule):
     """A rule about resources: its metadata, what it needs to see and do, and its verdict.
 
     ``observes`` and ``remediates`` are the IAM actions that the observer and the remediator need for it.
-    ``evaluate`` takes (snapshot, resource, policy); it is pure. ``parameters`` documents what the
-    policy may set for it, by name. ``related`` names controls of AWS that ask for something similar.
+    ``evaluate`` takes (snapshot, resource, settings); it is pure. ``parameters`` documents what the policy may set
+    for it besides what it may set for every control. ``related`` names controls of AWS that ask for something similar.
     """
 
     why: str
@@ -37,6 +46,6 @@ class Control(Rule):
     risk: str
     observes: tuple[str, ...]
     remediates: tuple[str, ...]
-    evaluate: Callable[[Snapshot, Any, Policy], Evaluation]
-    parameters: tuple[tuple[str, str], ...] = ()
+    evaluate: Callable[[Snapshot, Any, Settings], Evaluation]
+    parameters: tuple[Parameter, ...] = ()
     related: str = ""

@@ -11,32 +11,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portcullis.controls.control import Control
-from portcullis.model import (
-    Action,
-    AddRouteTables,
-    CreateGatewayEndpoint,
-    Evaluation,
-    Kind,
-    RouteTable,
-    Snapshot,
-    Status,
-    Vpc,
-    VpcEndpoint,
-)
+from portcullis.actions import AddRouteTables, CreateGatewayEndpoint
+from portcullis.controls.control import Control, Parameter
+from portcullis.model import Evaluation, Kind, RouteTable, Snapshot, Status, Vpc, VpcEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from portcullis.policy import Policy
+    from portcullis.actions import Action
+    from portcullis.policy import Settings
 
 _OBSERVES = (
+    "ec2:DescribeInstances",
+    "ec2:DescribeNetworkAcls",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribePrefixLists",
     "ec2:DescribeRouteTables",
+    "ec2:DescribeSecurityGroups",
     "ec2:DescribeVpcEndpointServices",
     "ec2:DescribeVpcEndpoints",
     "ec2:DescribeVpcs",
+    "s3:GetBucketPolicy",
+    "s3:ListAllMyBuckets",
 )
-_REMEDIATES = ("ec2:CreateTags", "ec2:CreateVpcEndpoint", "ec2:ModifyVpcEndpoint")
+_REMEDIATES = ("ec2:CreateTags", "ec2:CreateVpcEndpoint", "ec2:DeleteVpcEndpoints", "ec2:ModifyVpcEndpoint")
 
 _COVERING_STATES = ("available", "pending")
 _SHOWN = 4
@@ -53,8 +51,8 @@ def gateway_control(control_id: str, *, service: str, required: tuple[str, ...],
         risk: What else may break, as a clause, for the controls page.
     """
 
-    def judge(snapshot: Snapshot, vpc: Vpc, policy: Policy) -> Evaluation:
-        return evaluate(control_id, required, snapshot, vpc, policy)
+    def judge(snapshot: Snapshot, vpc: Vpc, settings: Settings) -> Evaluation:
+        return evaluate(control_id, required, snapshot, vpc, settings)
 
     return Control(
         id=control_id,
@@ -78,17 +76,24 @@ def gateway_control(control_id: str, *, service: str, required: tuple[str, ...],
         remediates=_REMEDIATES,
         evaluate=judge,
         parameters=(
-            ("services", f"Gateway services to require, {allowed}; default `[{', '.join(required)}]`."),
-            (
+            Parameter("services", required, f"Gateway services to require: {allowed}."),
+            Parameter(
                 "unassociated_route_tables",
-                "`require` also covers tables without any association; default `ignore`: they may become edge tables.",
+                "ignore",
+                "`require` also covers tables without any association, which may become edge tables.",
+            ),
+            Parameter(
+                "check_bucket_policies",
+                False,  # noqa: FBT003 -- the default, where every parameter has its own
+                "`true` names the account's bucket policies that depend on the source address before a change, at a "
+                "call for each bucket.",
             ),
         ),
         related=f"None of AWS's own controls covers {service} gateway endpoints.",
     )
 
 
-def evaluate(control_id: str, services: Sequence[str], snapshot: Snapshot, vpc: Vpc, policy: Policy) -> Evaluation:
+def evaluate(control_id: str, services: Sequence[str], snapshot: Snapshot, vpc: Vpc, settings: Settings) -> Evaluation:
     """Judge one VPC for the gateway services that the policy names (default: ``services``).
 
     Args:
@@ -96,7 +101,7 @@ def evaluate(control_id: str, services: Sequence[str], snapshot: Snapshot, vpc: 
         services: Short names (``s3``) that the control requires by default.
         snapshot: What was observed; supplies the Region's service names.
         vpc: The VPC to judge.
-        policy: Supplies ``services`` and ``unassociated_route_tables`` (``ignore`` or ``require``).
+        settings: Supply ``services`` and ``unassociated_route_tables`` (``ignore`` or ``require``).
 
     Returns:
         FAILED with one action per service that is not covered everywhere; PASSED; or NOT_APPLICABLE for
@@ -105,12 +110,12 @@ def evaluate(control_id: str, services: Sequence[str], snapshot: Snapshot, vpc: 
     if vpc.owner_id != snapshot.scope.account_id:
         reason = f"{vpc.vpc_id} is shared by account {vpc.owner_id}; only its owner can create endpoints."
         return Evaluation(control_id, Kind.VPC, vpc.vpc_id, Status.NOT_APPLICABLE, reason)
-    wanted = policy.parameter(control_id, "services", list(services))
+    wanted = settings.parameter("services", services)
     names = [name for short in wanted if (name := snapshot.gateway_services.get(short))]
     if not names:
         reason = f"{snapshot.scope.region} offers no gateway endpoint for {', '.join(wanted)}."
         return Evaluation(control_id, Kind.VPC, vpc.vpc_id, Status.NOT_APPLICABLE, reason)
-    require_all = policy.parameter(control_id, "unassociated_route_tables", "ignore") == "require"
+    require_all = settings.parameter("unassociated_route_tables", "ignore") == "require"
     needing = [table for table in vpc.route_tables if needs_coverage(table, require_unassociated=require_all)]
     gaps = {name: gap for name in names if (gap := _uncovered(vpc, name, needing))}
     if not gaps:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portcullis.controls.control import Control
-from portcullis.model import AssociateInstanceProfile, Evaluation, Instance, Kind, Snapshot, Status
+from portcullis.actions import AssociateInstanceProfile
+from portcullis.controls.control import Control, Parameter
+from portcullis.model import Evaluation, Instance, Kind, Snapshot, Status
 
 if TYPE_CHECKING:
-    from portcullis.policy import Policy
+    from portcullis.policy import Settings
 
 _ID = "ROLE.1"
 DEFAULT_PROFILE = "portcullis-default"
@@ -24,7 +25,7 @@ _MANAGER_TAGS = {
 _MANAGER_TAG_PREFIXES = {"kubernetes.io/cluster/": "Kubernetes", "aws:elasticmapreduce:": "EMR"}
 
 
-def _evaluate(snapshot: Snapshot, instance: Instance, policy: Policy) -> Evaluation:
+def _evaluate(snapshot: Snapshot, instance: Instance, settings: Settings) -> Evaluation:
     if instance.profile and instance.profile.role_names:
         reason = f"{instance.instance_id} has the role {instance.profile.role_names[0]}."
         return Evaluation(_ID, Kind.INSTANCE, instance.instance_id, Status.PASSED, reason)
@@ -41,8 +42,8 @@ def _evaluate(snapshot: Snapshot, instance: Instance, policy: Policy) -> Evaluat
             "Name an instance profile in the launch template or node group that creates this instance; "
             "instances launched from then on have it.",
         )
-    name = policy.parameter(_ID, "default_profile", DEFAULT_PROFILE)
-    default = snapshot.default_profile
+    name = settings.parameter("default_profile", DEFAULT_PROFILE)
+    default = snapshot.profiles.get(name)
     if default is None or not default.role_names:
         lack = f"has no instance profile named {name}" if default is None else f"has {name}, but it holds no role"
         return _failed(
@@ -103,8 +104,8 @@ ROLE_1 = Control(
         "iam:GetInstanceProfile",
         "iam:ListInstanceProfiles",
     ),
-    remediates=("ec2:AssociateIamInstanceProfile", "iam:PassRole"),
+    remediates=("ec2:AssociateIamInstanceProfile", "ec2:DisassociateIamInstanceProfile", "iam:PassRole"),
     evaluate=_evaluate,
-    parameters=(("default_profile", f"Name of the profile to associate; default `{DEFAULT_PROFILE}`."),),
+    parameters=(Parameter("default_profile", DEFAULT_PROFILE, "Name of the profile to associate."),),
     related="SSM.1 (instances managed by Systems Manager) fails for many of the same instances.",
 )

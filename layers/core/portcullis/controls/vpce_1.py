@@ -8,6 +8,6 @@ VPCE_1 = gateway_control(
     "VPCE.1",
     service="S3",
     required=("s3",),
-    allowed="`s3` and `s3express`",
+    allowed="`s3`, `s3express`",
     risk="bucket policies built on aws:SourceIp stop matching",
 )

@@ -8,6 +8,6 @@ VPCE_2 = gateway_control(
     "VPCE.2",
     service="DynamoDB",
     required=("dynamodb",),
-    allowed="`dynamodb` is the only one",
+    allowed="`dynamodb`",
     risk="IAM policies built on aws:SourceIp stop matching",
 )

@@ -1,0 +1,230 @@
+"""Making a change: the only way to the remediator. Written down before, written down after, within the limits.
+
+The order of steps lets the process die at any of them. The intent is stored together with the resource's state, so the
+next look at the resource finds a change that was begun and not ended. It then sees from what is there whether the
+change was made (``recover``), or makes the same change again with the same idempotency token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from portcullis.actions import (
+    AddRouteTables,
+    DeleteEndpoint,
+    DisassociateInstanceProfile,
+    RemoveRouteTables,
+    accomplished,
+    encode,
+    state_of,
+    takes_back,
+)
+from portcullis.ledger import Breach, Change, Made, Progress
+from portcullis.model import Outcome, Result, Vpc
+from portcullis.plan import BY_POLICY, DAY, moment
+from portcullis.ports import Changes
+
+if TYPE_CHECKING:
+    from portcullis.actions import Action
+    from portcullis.ledger import Hold, ResourceState
+    from portcullis.model import Resource, Work
+    from portcullis.policy import Limits
+    from portcullis.ports import Ports
+
+RESUMED_FOR = timedelta(minutes=15)
+"""For so long a change that was begun is made under its own token; a message is tried again for a shorter time.
+
+After that it is given up for a new one: AWS may remember a token of something that was deleted meanwhile.
+"""
+
+TRIED_FOR = timedelta(minutes=5)
+"""For so long a change is tried again when AWS refuses it for a cause that may pass."""
+
+AGAIN_AFTER = timedelta(hours=1)
+"""After that the finding says what AWS says, and the next try is so much later."""
+
+_PROGRESS = {Result.APPLIED: Progress.APPLIED, Result.FAILED: Progress.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """On whose wish a change is made; for what is taken back, the change that made it, and the hold that begins."""
+
+    by: str
+    undoes: str = ""
+    hold: Hold | None = None
+
+
+class Changer:
+    """Makes changes, one at a time for each resource.
+
+    Args:
+        ports: The world.
+        limits: How many changes the policy admits.
+    """
+
+    def __init__(self, ports: Ports, limits: Limits) -> None:
+        self._ports = ports
+        self._limits = limits
+
+    def recover(self, state: ResourceState, resource: Resource | None) -> ResourceState:
+        """Bring a change that was begun and not ended to its end, if what is there tells how it ended."""
+        change = self._ports.ledger.get(state.pending) if state.pending else None
+        if change is None:
+            return state
+        made = accomplished(change.action, resource, change.change_id)
+        if made is None and resource is not None and self._ports.clock.now() - change.begun_at < RESUMED_FOR:
+            return state
+        progress = Progress.ABANDONED if made is None else Progress.APPLIED
+        detail = "It was not made." if made is None else "It was made; how it ended was seen at a later look."
+        after = _left(resource, made) if made else {}
+        self._ports.journal.step("recovered", f"{change.change_id}: {detail}", resource_id=state.resource_id)
+        return self._end(replace(change, progress=progress, detail=detail, made=made or "", after=after), state)
+
+    def abandon(self, state: ResourceState) -> ResourceState:
+        """End a change that was begun and is not wanted any more."""
+        change = self._ports.ledger.get(state.pending)
+        if change is None:
+            return replace(state, pending="")
+        return self._end(replace(change, progress=Progress.ABANDONED, detail="It was not needed any more."), state)
+
+    def make(
+        self,
+        work: Work,
+        action: Action,
+        resource: Resource | None,
+        state: ResourceState,
+        wish: Wish,
+    ) -> tuple[Outcome, ResourceState]:
+        """Make a change, if the kill switch and the limits let it.
+
+        Args:
+            work: What led here; names the target.
+            action: What to do.
+            resource: What it is done to, as it was observed.
+            state: What is remembered of the resource; written together with the intent.
+            wish: On whose wish, and which change this one takes back.
+
+        Returns:
+            How it ended, and the state as it is stored then.
+
+        Raises:
+            TransientError: The ledger did not take the intent (nothing was changed) or the outcome (the next
+                look finds out).
+        """
+        position = self._ports.switch.position()
+        if position is Changes.STOPPED or (position is Changes.UNDO_ONLY and not takes_back(action)):
+            detail = f"Changes are stopped (kill switch: {position}); Portcullis would {action}."
+            self._ports.journal.problem("stopped", detail, **_fields(work))
+            return Outcome(action, Result.REFUSED, detail=detail), state
+        change = self._ports.ledger.get(state.pending) if state.pending else None
+        if state.pending and (change is None or change.action != action):
+            change, state = None, self.abandon(state)
+        begun = (change, state) if change else self._begin(work, action, resource, state, wish)
+        if isinstance(begun, Breach):
+            then = "Portcullis looks again then" if wish.by == BY_POLICY else "ask again then"
+            detail = (
+                f"The limit of {begun.limit} changes an hour for {begun.whose} is reached until {moment(begun.until)}; "
+                f"{then}. It would {action}."
+            )
+            self._ports.journal.problem("limited", detail, **_fields(work))
+            return Outcome(action, Result.REFUSED, detail=detail, again_at=begun.until), state
+        change, state = begun
+        outcome, now = self._ports.remediator.perform(work, action, change.change_id), self._ports.clock.now()
+        if outcome.result is Result.RETRY and outcome.resource_id:
+            # AWS remembers the token of what is gone: the next try is a change of its own, with another token.
+            gone = replace(change, progress=Progress.ABANDONED, made=outcome.resource_id, detail=outcome.detail)
+            return outcome, self._end(gone, state)
+        if outcome.result is Result.RETRY and now - change.begun_at < TRIED_FOR:
+            return outcome, state  # it stays begun: the next look goes on with it
+        if outcome.result is Result.RETRY:
+            outcome = replace(outcome, result=Result.FAILED, again_at=now + AGAIN_AFTER)
+        made = outcome.resource_id or ""
+        after = outcome.after or (_expected(action, resource) if made else {})
+        ended = replace(change, progress=_PROGRESS[outcome.result], made=made, detail=outcome.detail, after=after)
+        return outcome, self._end(ended, state)
+
+    def _begin(
+        self, work: Work, action: Action, resource: Resource | None, state: ResourceState, wish: Wish
+    ) -> tuple[Change, ResourceState] | Breach:
+        target, now = work.target, self._ports.clock.now()
+        name = hashlib.sha256(f"{work.message_id}|{encode(action)}|{now}".encode()).hexdigest()[:10]
+        change = Change(
+            change_id=f"{now:%Y%m%dT%H%M%SZ}-{name}",
+            account_id=target.account_id,
+            region=target.region,
+            kind=target.kind,
+            resource_id=state.resource_id,
+            action=action,
+            begun_at=now,
+            trigger=work.cause.trigger,
+            by=wish.by,
+            before=state_of(action, resource),
+            undoes=wish.undoes,
+        )
+        limits = None if takes_back(action) else self._limits
+        held = replace(state, pending=change.change_id, hold=wish.hold or state.hold)
+        begun = self._ports.ledger.begin(change, held, limits)
+        return begun if isinstance(begun, Breach) else (change, begun)
+
+    def _end(self, change: Change, state: ResourceState) -> ResourceState:
+        now = self._ports.clock.now()
+        state = replace(state, pending="")
+        if change.progress is Progress.APPLIED:
+            state = _applied(change, state)
+        state = replace(state, changed_at=tuple(when for when in state.changed_at if when > now - DAY))
+        return self._ports.ledger.end(replace(change, ended_at=now), state)
+
+
+def _applied(change: Change, state: ResourceState) -> ResourceState:
+    """Note what is ours now. What the policy changed by itself counts: a resource may never come to rest."""
+    action, made, latest = change.action, dict(state.made), dict(state.latest)
+    after = Made(
+        change.change_id, tuple(change.after.get("route_table_ids", ())), change.after.get("policy_digest", "")
+    )
+    before = made.get(change.made, after)
+    match action:
+        case DeleteEndpoint() | DisassociateInstanceProfile():
+            made.pop(change.made, None)
+            latest.pop(action.control_id, None)
+        case RemoveRouteTables():
+            tables = sorted(set(before.route_table_ids) - set(action.route_table_ids))
+            made[change.made] = replace(before, route_table_ids=tuple(tables))
+            if latest.get(action.control_id) == change.undoes:
+                latest.pop(action.control_id)
+        case AddRouteTables():
+            # What others gave it meanwhile does not become ours by this.
+            tables = sorted({*before.route_table_ids, *action.route_table_ids})
+            made[change.made] = replace(before, route_table_ids=tuple(tables))
+            latest[action.control_id] = change.change_id
+        case _:
+            made[change.made] = after
+            latest[action.control_id] = change.change_id
+    changed_at = (*state.changed_at, change.begun_at) if change.by == BY_POLICY else state.changed_at
+    return replace(state, made=made, latest=latest, changed_at=changed_at)
+
+
+def _expected(action: Action, resource: Resource | None) -> dict[str, Any]:
+    """Return what a change of an endpoint's route tables left, which AWS does not tell; see model.Outcome."""
+    if not isinstance(action, AddRouteTables | RemoveRouteTables) or not isinstance(resource, Vpc):
+        return {}
+    left = _left(resource, action.endpoint_id)
+    before, concerned = set(left.get("route_table_ids", ())), set(action.route_table_ids)
+    tables = before | concerned if isinstance(action, AddRouteTables) else before - concerned
+    return {**left, "route_table_ids": sorted(tables)}
+
+
+def _left(resource: Resource | None, made: str) -> dict[str, Any]:
+    """Return what a change left, from what is there; see model.Outcome."""
+    endpoint = resource.endpoint(made) if isinstance(resource, Vpc) else None
+    if endpoint is None:
+        return {}
+    return {"route_table_ids": list(endpoint.route_table_ids), "policy_digest": endpoint.policy_digest}
+
+
+def _fields(work: Work) -> dict[str, object]:
+    target = work.target
+    return {"account_id": target.account_id, "region": target.region, "resource_id": target.resource_id}

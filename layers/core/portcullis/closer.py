@@ -1,0 +1,322 @@
+"""A closer look, at some VPCs and instances: the only one that changes anything.
+
+Looks at one resource never run at once, so what is remembered of it has one writer. The order of the steps lets the
+process die at any of them, and the next look, of the same message or of another, go on from what is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from portcullis.changing import Changer, Wish
+from portcullis.errors import TransientError
+from portcullis.findings import finding_id
+from portcullis.ledger import ResourceState
+from portcullis.model import Ask, Cause, Kind, Result, Scope, Snapshot, Status, Target
+from portcullis.plan import exempted
+from portcullis.settling import digest, window_of
+from portcullis.withdrawing import Withdrawer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portcullis.deciding import Decider
+    from portcullis.filing import Filer, Refusal
+    from portcullis.findings import Place
+    from portcullis.model import Outcome, RecordKey, Resource, Work
+    from portcullis.plan import Decision, Judge
+    from portcullis.policy import Policy
+    from portcullis.ports import Ports
+
+
+class Verdict(StrEnum):
+    """What becomes of the message that brought a target."""
+
+    DONE = "done"
+    RETRY = "retry"
+    BURY = "bury"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The verdict on a target. RETRY: deliver it again soon. BURY: to the DLQ now. ``reason`` says why."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+DONE = Answer(Verdict.DONE)
+
+_ResourceKey = tuple[Kind, str]
+_Acted = list[tuple["Decision", "list[Outcome]"]]
+
+
+@dataclass(slots=True)
+class _Looking:
+    """What one look has found and done so far."""
+
+    place: Place
+    work: Mapping[Target, Sequence[Work]]
+    snapshot: Snapshot
+    states: dict[_ResourceKey, ResourceState]
+    stored: dict[_ResourceKey, ResourceState]
+    answers: dict[Target, Answer]
+    replies: dict[RecordKey, list[str]] = field(default_factory=dict)
+
+    def target(self, key: _ResourceKey) -> Target:
+        return Target(self.place.account_id, self.place.region, *key)
+
+    def items(self, key: _ResourceKey) -> Sequence[Work]:
+        return self.work[self.target(key)]
+
+    def resource(self, key: _ResourceKey) -> Resource | None:
+        return self.snapshot.get(*key)
+
+    def retry(self, target: Target, reason: str) -> None:
+        """A retry outweighs a burial: what is buried is not tried again."""
+        self.answers[target] = Answer(Verdict.RETRY, reason)
+
+    def merge(self, refusals: Mapping[RecordKey, Refusal]) -> None:
+        """Answer for what was not filed."""
+        for (kind, resource_id, _), refusal in refusals.items():
+            target = self.target((kind, resource_id))
+            if refusal.transient:
+                self.retry(target, refusal.reason)
+            elif self.answers[target].verdict is not Verdict.RETRY:
+                self.answers[target] = Answer(Verdict.BURY, refusal.reason)
+
+
+class CloserLook:
+    """Looks at resources one by one, and brings them to where the policy wants them."""
+
+    def __init__(self, ports: Ports, policy: Policy, decider: Decider, filer: Filer) -> None:
+        self._ports = ports
+        self._decider = decider
+        self._filer = filer
+        self._changer = Changer(ports, policy.limits)
+        self._withdrawer = Withdrawer(ports, self._changer)
+
+    def look(self, place: Place, work: Mapping[Target, Sequence[Work]]) -> dict[Target, Answer]:
+        """Look at VPCs and instances of one account and Region.
+
+        Returns:
+            An answer for each target.
+
+        Raises:
+            TransientError, ObservationError: What cannot be read or written; nothing may be known of any target.
+        """
+        resources = [(target.kind, str(target.resource_id)) for target in work]
+        controls = self._decider.controls
+        keys = [(kind, name, control.id) for kind, name in resources for control in controls if control.kind is kind]
+        records = dict(self._ports.store.load(place.account_id, place.region, keys))
+        states = dict(self._ports.ledger.states(place.account_id, place.region, resources))
+        ids = {kind: frozenset(name for one, name in resources if one is kind) for kind in Kind}
+        scope = Scope(place.account_id, place.region, ids[Kind.VPC], ids[Kind.INSTANCE])
+        judge = self._decider.judge(place)
+        snapshot, answers = self._decider.observe(scope), dict.fromkeys(work, DONE)
+        looking = _Looking(place, work, snapshot, states, dict(states), answers)
+        self._take_back(judge, scope, looking)
+        judged = judge.judge(looking.snapshot, resources, self._ports.clock.now())
+        self._open_windows(judged, looking)
+        decisions = self._decider.respond(place, looking.snapshot, judged, states, _approvals(work))
+        for decision in decisions:
+            self._note_evaluation(place, decision)
+        # The finding opens before anything is changed, so that a crash in between leaves it open; where
+        # Security Hub did not take it, nothing is changed.
+        _, refusals = self._filer.file(place, [(decision, ()) for decision in decisions], records)
+        looking.merge(refusals)
+        ready = [
+            decision
+            for decision in decisions
+            if decision.actions
+            and decision.record_key not in refusals
+            and records[decision.record_key].status == "FAILED"
+        ]
+        acted = [(decision, self._act(looking, decision)) for decision in self._unsuppressed(looking, ready)]
+        _, refusals = self._filer.file(place, acted, records)
+        looking.merge(refusals)
+        for key in resources:
+            self._remember(looking, key, [one for one in decisions if one.resource == key], acted)
+        self._reply(looking, decisions, acted)
+        return looking.answers
+
+    def _take_back(self, judge: Judge, scope: Scope, looking: _Looking) -> None:
+        """Finish what a look before began, make way for others, undo what people ask to, and see what is left."""
+        for target, items in looking.work.items():
+            key = (target.kind, str(target.resource_id))
+            looking.states[key] = self._changer.recover(looking.states[key], looking.resource(key))
+            for item in items:
+                outcomes: Sequence[Outcome | None] = ()
+                request, resource = item.cause.request, looking.resource(key)
+                if item.cause.conflict:
+                    leave_alone = max(one.leave_alone for one in judge.settings(resource, key))
+                    outcomes, looking.states[key] = self._withdrawer.make_way(
+                        item, resource, looking.states[key], leave_alone
+                    )
+                if request and request.ask is Ask.UNDO:
+                    leave_alone = max(one.leave_alone for one in judge.settings(resource, key))
+                    outcome, looking.states[key], text = self._withdrawer.undo(
+                        item, resource, looking.states[key], leave_alone
+                    )
+                    outcomes = (outcome,)
+                    looking.replies.setdefault((*key, request.control_id), []).append(text)
+                tried = [outcome for outcome in outcomes if outcome and outcome.result is not Result.REFUSED]
+                if tried:
+                    looking.snapshot = self._decider.observe(scope)
+                for outcome in tried:
+                    if outcome.result is Result.RETRY:
+                        looking.retry(target, outcome.detail)
+            looking.stored[key] = looking.states[key]
+
+    def _open_windows(self, judged: Sequence[Decision], looking: _Looking) -> None:
+        """Let what the policy would change without asking wait until it is quiet; close the windows of the rest."""
+        now = self._ports.clock.now()
+        for key, state in looking.states.items():
+            settings = [one.settings for one in judged if one.resource == key and one.settings and one.is_automatic]
+            window = None
+            if settings and not (state.hold and state.hold.until > now):
+                causes = [item.cause for item in looking.items(key)]
+                window = window_of(state.window, causes, settings, digest(looking.resource(key)), now)
+            looking.states[key] = replace(state, window=window)
+
+    def _unsuppressed(self, looking: _Looking, ready: Sequence[Decision]) -> list[Decision]:
+        """Leave out what an analyst has suppressed. Raises SecurityHubOffError where there is nobody to ask."""
+        if not ready:
+            return []
+        place = looking.place
+        ids = {finding_id(place, one.control.id, one.kind, one.resource_id): one for one in ready}
+        suppressed = self._ports.sink.suppressed(place.account_id, place.region, sorted(ids))
+        for name in suppressed:
+            fields = ids[name].fields(place.account_id, place.region)
+            self._ports.journal.step("suppressed", "nothing is changed: the finding is suppressed", **fields)
+            looking.replies[ids[name].record_key] = ["It was not done: this finding is suppressed."]
+        return [one for name, one in ids.items() if name not in suppressed]
+
+    def _act(self, looking: _Looking, decision: Decision) -> list[Outcome]:
+        key, outcomes = decision.resource, []
+        items = looking.items(key)
+        item = next((one for one in items if _approves(one, decision.control.id)), items[0])
+        for action in decision.actions:
+            outcome, looking.states[key] = self._changer.make(
+                item, action, looking.resource(key), looking.states[key], Wish(decision.by)
+            )
+            outcomes.append(outcome)
+            if outcome.result is not Result.REFUSED:
+                looking.stored[key] = looking.states[key]
+            note = self._ports.journal.step if outcome.result is Result.APPLIED else self._ports.journal.problem
+            note(
+                "acted",
+                outcome.detail,
+                **decision.fields(looking.place.account_id, looking.place.region),
+                action=type(action).__name__,
+                result=str(outcome.result),
+                made=outcome.resource_id,
+            )
+            if outcome.result is Result.RETRY:
+                looking.retry(looking.target(key), outcome.detail)
+            if outcome.result in (Result.RETRY, Result.REFUSED):
+                break
+        return outcomes
+
+    def _remember(self, looking: _Looking, key: _ResourceKey, decisions: Sequence[Decision], acted: _Acted) -> None:
+        """Store what the next look has to know, and schedule it."""
+        target, state, now = looking.target(key), looking.states[key], self._ports.clock.now()
+        outcomes = [outcome for decision, done in acted if decision.resource == key for outcome in done]
+        results = {outcome.result for outcome in outcomes}
+        if state.pending and Result.RETRY not in results and looking.answers[target].verdict is not Verdict.RETRY:
+            state = self._changer.abandon(state)
+        if looking.resource(key) is None:
+            state = ResourceState(*key, version=state.version, again_at=state.again_at)
+        if results & {Result.APPLIED, Result.FAILED}:
+            state = replace(state, window=None)
+        if state.hold and (state.hold.until <= now or Result.APPLIED in results):
+            state = replace(state, hold=None)
+        times = [*(decision.again_at for decision in decisions), *(outcome.again_at for outcome in outcomes)]
+        again_at = min(filter(None, times), default=None)
+        if again_at and again_at != state.again_at:
+            self._ports.scheduler.look_at(target, again_at)
+        elif again_at is None and state.again_at and state.again_at > now:
+            self._ports.scheduler.cancel(target)
+        state = replace(state, again_at=again_at)
+        if state != looking.stored[key]:
+            self._ports.ledger.keep(target.account_id, target.region, state)
+        if wait := next((one.wait for one in decisions if one.wait), None):
+            self._wait(looking, target, wait)
+
+    def _wait(self, looking: _Looking, target: Target, wait: str) -> None:
+        """Look again soon. A retry would block the very event that is waited for, so the target is enqueued anew.
+
+        But for a request, which must not be lost.
+        """
+        items = looking.work[target]
+        if any(item.cause.request for item in items):
+            looking.retry(target, wait)
+        else:
+            self._ports.queue.send([(target, Cause(items[0].cause.trigger))])
+
+    def _reply(self, looking: _Looking, decisions: Sequence[Decision], acted: _Acted) -> None:
+        """Tell those who asked what became of it, as a note on the finding."""
+        place, done = looking.place, {decision.record_key: outcomes for decision, outcomes in acted}
+        by_key = {decision.record_key: decision for decision in decisions}
+        for target, items in looking.work.items():
+            if looking.answers[target].verdict is Verdict.RETRY:
+                continue  # then there is no result yet
+            for request in (item.cause.request for item in items):
+                key = (target.kind, str(target.resource_id), request.control_id) if request else None
+                if request is None or key is None:
+                    continue
+                texts = looking.replies.get(key) or [_result(by_key.get(key), done.get(key, []))]
+                text = f"{request.ask.capitalize()}, asked for by {request.by}: {' '.join(texts)}"
+                name = finding_id(place, request.control_id, key[0], key[1])
+                fields = {"account_id": place.account_id, "region": place.region, "resource_id": key[1]}
+                try:
+                    self._ports.sink.note(place.account_id, place.region, name, text)
+                except TransientError as error:
+                    looking.retry(target, str(error))
+                else:
+                    self._ports.journal.step("answered", text, **fields)
+
+    def _note_evaluation(self, place: Place, decision: Decision) -> None:
+        evaluation = decision.evaluation
+        self._ports.journal.step(
+            "evaluated",
+            f"{decision.control.id} {evaluation.status}: {evaluation.reason}" if evaluation else decision.note,
+            **decision.fields(place.account_id, place.region),
+            status=str(evaluation.status) if evaluation else "GONE",
+            planned=[str(action) for action in decision.actions],
+            wait=decision.wait,
+            note=decision.note,
+        )
+        if decision.flapping:
+            self._ports.journal.problem("flapping", decision.note, **decision.fields(place.account_id, place.region))
+
+
+def _approvals(work: Mapping[Target, Sequence[Work]]) -> dict[RecordKey, str]:
+    """Return who asked for a change, by the key of the finding's record."""
+    return {
+        (target.kind, str(target.resource_id), request.control_id): request.by
+        for target, items in work.items()
+        for item in items
+        if (request := item.cause.request) and _approves(item, request.control_id)
+    }
+
+
+def _approves(item: Work, control_id: str) -> bool:
+    request = item.cause.request
+    return request is not None and request.ask is Ask.REMEDIATE and request.control_id == control_id
+
+
+def _result(decision: Decision | None, outcomes: Sequence[Outcome]) -> str:
+    """Say what became of a request, from what was decided about its control."""
+    if outcomes:
+        return " ".join(outcome.detail for outcome in outcomes)
+    if decision is None:
+        return "There is no such control."
+    if decision.exemption:
+        return f"It was not done. {exempted(decision.exemption)}"
+    evaluation = decision.evaluation
+    if evaluation and evaluation.status is not Status.FAILED:
+        return f"Nothing is left to do. {evaluation.reason}"
+    return decision.note

@@ -1,0 +1,86 @@
+"""From a scope to decisions: what every look, near or wide, does alike. Reads only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portcullis.controls.role_1 import DEFAULT_PROFILE, ROLE_1
+from portcullis.impact import assess
+from portcullis.ledger import ResourceState
+from portcullis.model import Kind
+from portcullis.plan import Circumstances, Judge, respond
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portcullis.controls import Control
+    from portcullis.findings import Place
+    from portcullis.model import RecordKey, Scope, Snapshot
+    from portcullis.plan import Decision
+    from portcullis.policy import Policy
+    from portcullis.ports import Ports
+    from portcullis.surroundings import Surroundings
+
+
+class Decider:
+    """Observes, and decides by the policy.
+
+    Args:
+        ports: The world.
+        policy: What is wanted.
+        controls: The registry.
+    """
+
+    def __init__(self, ports: Ports, policy: Policy, controls: Sequence[Control]) -> None:
+        self._ports = ports
+        self._policy = policy
+        self.controls = controls
+
+    def judge(self, place: Place) -> Judge:
+        """Return who judges the resources of an account and Region; raises what Directory.units_of raises."""
+        units = self._ports.directory.units_of(place.account_id) if self._policy.needs_units else ()
+        return Judge(self._policy, place.account_id, place.region, units, self.controls)
+
+    def observe(self, scope: Scope) -> Snapshot:
+        """Observe a scope; raises what Observer.observe raises."""
+        profiles = self._policy.values(ROLE_1.id, "default_profile", DEFAULT_PROFILE)
+        return self._ports.observer.observe(scope, profiles)
+
+    def respond(
+        self,
+        place: Place,
+        snapshot: Snapshot,
+        judged: Sequence[Decision],
+        states: Mapping[tuple[Kind, str], ResourceState],
+        approvals: Mapping[RecordKey, str] | None = None,
+    ) -> list[Decision]:
+        """Decide what is done about what is wrong, having looked at what a change would touch.
+
+        Args:
+            place: The account and Region.
+            snapshot: What was observed.
+            judged: What is wrong, and what the policy wants.
+            states: What is remembered of the resources that may be changed.
+            approvals: Who asked for a change, by the finding's record key.
+
+        Raises:
+            TransientError, ObservationError: What might be touched cannot be seen, so nothing is decided.
+        """
+        around = self._surroundings(place, [one for one in judged if one.possible and one.kind is Kind.VPC])
+        now, limit = self._ports.clock.now(), self._policy.limits.per_resource_per_day
+        decisions = []
+        for one in judged:
+            impact = None
+            if one.possible:
+                impact = assess(one.possible, snapshot.vpcs.get(one.resource_id), around.get(one.resource_id))
+            state = states.get(one.resource, ResourceState(*one.resource))
+            approved_by = (approvals or {}).get(one.record_key, "")
+            decisions.append(respond(one, Circumstances(now, state, limit, impact, approved_by)))
+        return decisions
+
+    def _surroundings(self, place: Place, changing: Sequence[Decision]) -> Mapping[str, Surroundings]:
+        if not changing:
+            return {}
+        wanted = [one.settings.parameter("check_bucket_policies", default=False) for one in changing if one.settings]
+        vpc_ids = sorted({one.resource_id for one in changing})
+        return self._ports.observer.surroundings(place.account_id, place.region, vpc_ids, buckets=any(wanted))
