@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from portcullis.adapters import accounts, directory, observer
-from portcullis.model import OWNERSHIP_TAG
+from portcullis.adapters import accounts, directory, observer, surroundings
+from portcullis.model import CHANGE_TAG, CONTROL_TAG, OWNERSHIP_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,7 @@ POLLING = ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
 
 ENTERING = accounts.PERMISSIONS
 ONE_PROFILE = "iam:GetInstanceProfile"
+ONE_BUCKET = "s3:GetBucketPolicy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ def ec2(resource: str) -> dict[str, Any]:
     return arn(f"ec2:*:${{AWS::AccountId}}:{resource}/*")
 
 
-def equals(key: str, value: Any) -> dict[str, Any]:
+def equals(key: str, value: Any, *more: tuple[str, Any]) -> dict[str, Any]:
     """Return a condition."""
-    return {"StringEquals": {key: value}}
+    return {"StringEquals": {key: value, **dict(more)}}
 
 
 def service(name: str, why: str, condition: Mapping[str, Any] | None = None) -> list[Grant]:
@@ -90,11 +91,38 @@ def function(name: str, *grants: Grant) -> dict[str, list[Grant]]:
     return {f"{name}Role": [*grants, *own], f"{name}Role trusts": service("lambda", "the function runs as it")}
 
 
+GATEWAY_SERVICES = ("dynamodb", "s3", "s3express")
+"""The services that have gateway endpoints, as their names end in every partition; a policy may name each."""
+
+UNITS = Grant(
+    "scopes and exemptions of the policy may name units: it asks for those above an account of the organisation",
+    directory.UNITS_PERMISSIONS,
+    [arn(f"organizations::*:{kind}/${{OrganizationId}}/*") for kind in ("account", "ou")],
+)
+
+NOT_THE_NOTE = (
+    "Confidence",
+    "Criticality",
+    "RelatedFindings",
+    "Severity.Label",
+    "Severity.Normalized",
+    "Severity.Product",
+    "Types",
+    "UserDefinedFields.key",
+    "UserDefinedFields.value",
+    "VerificationState",
+    "Workflow.Status",
+)
+"""What BatchUpdateFindings can set, but for the note: "Configuring access to BatchUpdateFindings" (Security Hub user
+guide) tells of the condition keys, AWSSystemsManagerOpsDataSyncServiceRolePolicy shows their spelling; a test compares
+them with the model of the call."""
+
 _OWN_ACCOUNT = equals("aws:SourceAccount", {"Ref": "AWS::AccountId"})
 _MACHINE = "states:${AWS::Region}:${AWS::AccountId}"
 _OBSERVER, _REMEDIATOR = (arn(f"iam::*:role/${{{name}RoleName}}") for name in ("Observer", "Remediator"))
 _EC2 = {"Fn::If": ["InChina", {"Fn::Sub": "ec2.${AWS::URLSuffix}"}, "ec2.amazonaws.com"]}
 _PRODUCT = "${AWS::AccountId}:product/${AWS::AccountId}/default"
+_ANY_HUB = arn("securityhub:*:${AWS::AccountId}:hub/default")
 
 EXPECTED: dict[str, dict[str, list[Grant]]] = {
     "template.yaml": {
@@ -121,20 +149,94 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 [at("WorkQueue"), at("WorkDeadLetters")],
             ),
             Grant(
-                "it loads and lists records, and writes them in transactions, which need PutItem",
-                ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query"],
+                "it loads, lists and writes records, the ledger and states; a transaction needs what it consists of",
+                [
+                    "dynamodb:BatchGetItem",
+                    "dynamodb:DeleteItem",
+                    "dynamodb:PutItem",
+                    "dynamodb:Query",
+                    "dynamodb:UpdateItem",
+                ],
                 [at("Table")],
             ),
+            Grant(
+                "what has to wait is a one-time schedule in this group, and in no other",
+                ["scheduler:CreateSchedule", "scheduler:DeleteSchedule", "scheduler:UpdateSchedule"],
+                [arn("scheduler:${AWS::Region}:${AWS::AccountId}:schedule/${LooksGroup}/*")],
+            ),
+            Grant(
+                "a schedule sends as this role; making one passes it, to Scheduler and to nobody else",
+                ["iam:PassRole"],
+                [at("LooksRole")],
+                condition=equals("iam:PassedToService", "scheduler.amazonaws.com"),
+            ),
+            Grant(
+                "it reads the kill switch before each change",
+                ["ssm:GetParameter"],
+                [arn("ssm:${AWS::Region}:${AWS::AccountId}:parameter${KillSwitch}")],
+            ),
+            UNITS,
             Grant("it looks into members and changes them, in tagged sessions", ENTERING, [_OBSERVER, _REMEDIATOR]),
         ),
+        **function(
+            "Approval",
+            Grant("Lambda polls the requests for it", POLLING, [at("RequestsQueue")]),
+            Grant(
+                "targets to the work queue; what cannot be read to its own dead letters",
+                ["sqs:SendMessage"],
+                [at("WorkQueue"), at("RequestsDeadLetters")],
+            ),
+            Grant(
+                "nothing that comes with a request is believed: it looks up findings, states and changes",
+                ["dynamodb:BatchGetItem"],
+                [at("Table")],
+            ),
+        ),
+        **function(
+            "Actions",
+            Grant(
+                "it makes, renames and removes the custom actions of the hub's own Security Hub",
+                [
+                    "securityhub:CreateActionTarget",
+                    "securityhub:DeleteActionTarget",
+                    "securityhub:UpdateActionTarget",
+                ],
+                [arn("securityhub:${AWS::Region}:${AWS::AccountId}:hub/default")],
+            ),
+        ),
+        "LooksRole": [Grant("a look is a target on the work queue", ["sqs:SendMessage"], [at("WorkQueue")])],
+        "LooksRole trusts": service(
+            "scheduler",
+            "one-time looks are sent as it, and no other schedules",
+            equals("aws:SourceAccount", {"Ref": "AWS::AccountId"}, ("aws:SourceArn", at("LooksGroup"))),
+        ),
+        "ApproverPolicy": [
+            Grant("people approve and undo from a terminal", ["lambda:InvokeFunction"], [at("ApprovalFunction")]),
+            Grant(
+                "and read the history of changes, and nothing else in the table",
+                ["dynamodb:Query"],
+                [at("Table")],
+                condition={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "changes#*"}},
+            ),
+        ],
+        "RequestsQueuesPolicy": [
+            Grant(
+                "the rule for custom actions delivers, or buries what it cannot deliver",
+                ["sqs:SendMessage"],
+                [at("RequestsQueue"), at("RequestsDeadLetters")],
+                principal={"Service": "events.amazonaws.com"},
+                condition={"ArnEquals": {"aws:SourceArn": at("RequestsRule")}},
+            )
+        ],
         **function(
             "Sweep",
             Grant("what needs a change goes to the work queue", ["sqs:SendMessage"], [at("WorkQueue")]),
             Grant(
-                "it lists records, writes those that it files, and notes how the look ended",
-                ["dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"],
+                "it lists records, reads states, writes the records that it files, and notes how the look ended",
+                ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"],
                 [at("Table")],
             ),
+            UNITS,
             Grant("it looks into members and changes nothing there", ENTERING, [_OBSERVER]),
         ),
         **function(
@@ -206,7 +308,7 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
         "ObserverRole": [
             Grant(
                 "these know no resources, but for ListInstanceProfiles, which needs all paths",
-                sorted(set(observer.PERMISSIONS) - {ONE_PROFILE}),
+                sorted({*observer.PERMISSIONS, *surroundings.PERMISSIONS} - {ONE_PROFILE, ONE_BUCKET}),
                 ["*"],
             ),
             Grant(
@@ -215,23 +317,37 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 [arn("iam::${AWS::AccountId}:instance-profile/*")],
             ),
             Grant(
+                "any bucket may depend on the source address; asked only where the policy sets check_bucket_policies",
+                [ONE_BUCKET],
+                [arn("s3:::*")],
+            ),
+            Grant(
                 "findings come from the account itself, under its own product, in each Region",
                 ["securityhub:BatchImportFindings"],
                 [arn(f"securityhub:*:{_PRODUCT}")],
             ),
             Grant(
-                "a sweep asks whether Security Hub is on",
-                ["securityhub:DescribeHub"],
-                [arn("securityhub:*:${AWS::AccountId}:hub/default")],
+                "it asks whether Security Hub is on, and whether an analyst has suppressed a finding",
+                ["securityhub:DescribeHub", "securityhub:GetFindings"],
+                [_ANY_HUB],
+            ),
+            Grant(
+                "what became of a request is a note on the finding; everything else there belongs to the analyst",
+                ["securityhub:BatchUpdateFindings"],
+                [_ANY_HUB],
+                condition={"Null": {f"securityhub:ASFFSyntaxPath/{field}": "true" for field in NOT_THE_NOTE}},
             ),
         ],
         "ObserverRole trusts": hub("both functions that look", "ReconcileRoleArn", "SweepRoleArn"),
         "RemediatorRole": [
             Grant(
-                "an endpoint is created only with our tag",
+                "an endpoint is created only with our tag, and only for the gateway services, whatever the partition",
                 ["ec2:CreateVpcEndpoint"],
                 [ec2("vpc-endpoint")],
-                condition=equals(f"aws:RequestTag/{OWNERSHIP_TAG}", "true"),
+                condition={
+                    **equals(f"aws:RequestTag/{OWNERSHIP_TAG}", "true"),
+                    "StringLike": {"ec2:VpceServiceName": [f"*.{service}" for service in GATEWAY_SERVICES]},
+                },
             ),
             Grant(
                 "CreateVpcEndpoint is checked on the VPC and the tables, too",
@@ -239,19 +355,28 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 [ec2("vpc"), ec2("route-table")],
             ),
             Grant(
-                "and on the tags that it sets; nothing that exists is tagged",
+                "and on the tags that it sets, our own and no others; nothing that exists is tagged",
                 ["ec2:CreateTags"],
                 [ec2("vpc-endpoint")],
-                condition=equals("ec2:CreateAction", "CreateVpcEndpoint"),
+                condition={
+                    **equals("ec2:CreateAction", "CreateVpcEndpoint"),
+                    "ForAllValues:StringEquals": {"aws:TagKeys": sorted((CHANGE_TAG, CONTROL_TAG, OWNERSHIP_TAG))},
+                },
             ),
             Grant(
-                "only an endpoint with our tag is changed",
-                ["ec2:ModifyVpcEndpoint"],
+                "only an endpoint with our tag is changed, or deleted",
+                ["ec2:DeleteVpcEndpoints", "ec2:ModifyVpcEndpoint"],
                 [ec2("vpc-endpoint")],
                 condition=equals(f"aws:ResourceTag/{OWNERSHIP_TAG}", "true"),
             ),
             Grant("ModifyVpcEndpoint is checked on the tables, too", ["ec2:ModifyVpcEndpoint"], [ec2("route-table")]),
             Grant("any instance may lack a profile", ["ec2:AssociateIamInstanceProfile"], [ec2("instance")]),
+            Grant(
+                "only the profile that Portcullis gives is taken away again",
+                ["ec2:DisassociateIamInstanceProfile"],
+                [ec2("instance")],
+                condition={"ArnEquals": {"ec2:InstanceProfile": at("DefaultProfile")}},
+            ),
             Grant(
                 "associating passes the role in the profile: this one, to EC2, and no other",
                 ["iam:PassRole"],
@@ -283,6 +408,9 @@ MANAGED_POLICIES = {"DefaultRole": [arn("iam::aws:policy/AmazonSSMManagedInstanc
 _ROLE_PROPERTIES = {"RoleName", "Description", "AssumeRolePolicyDocument", "Policies", "ManagedPolicyArns"}
 """Anything else (a permissions boundary, a path) would change what a role may do, or what it is called."""
 
+_POLICY_PROPERTIES = {"ManagedPolicyName", "Description", "PolicyDocument"}
+"""Anything else would attach the policy to somebody: that is for the organisation to decide."""
+
 
 def of_type(template: Template, resource_type: str) -> dict[str, dict[str, Any]]:
     """Return the properties of all resources of one type, by logical id."""
@@ -291,7 +419,7 @@ def of_type(template: Template, resource_type: str) -> dict[str, dict[str, Any]]
 
 
 def documents(template: Template) -> dict[str, list[dict[str, Any]]]:
-    """Return every statement of a template, live: of roles, of their trust, of the bus and of queues."""
+    """Return every statement of a template, live: of roles, of their trust, of policies, of the bus and of queues."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name, role in of_type(template, "AWS::IAM::Role").items():
         policies = role.get("Policies", [])
@@ -299,8 +427,9 @@ def documents(template: Template) -> dict[str, list[dict[str, Any]]]:
         found[f"{name} trusts"] = role["AssumeRolePolicyDocument"]["Statement"]
     for name, policy in of_type(template, "AWS::Events::EventBusPolicy").items():
         found[name] = [policy["Statement"]]
-    for name, policy in of_type(template, "AWS::SQS::QueuePolicy").items():
-        found[name] = policy["PolicyDocument"]["Statement"]
+    for kind in ("AWS::IAM::ManagedPolicy", "AWS::SQS::QueuePolicy"):
+        for name, policy in of_type(template, kind).items():
+            found[name] = policy["PolicyDocument"]["Statement"]
     return found
 
 
@@ -319,6 +448,8 @@ def faults(file: str, template: Template) -> dict[str, list[str]]:
         if role.get("ManagedPolicyArns", []) != MANAGED_POLICIES.get(name, []):
             said[name].append(f"managed policies: {role.get('ManagedPolicyArns')}")
         said[name] += [f"nobody says why: {key}" for key in role.keys() - _ROLE_PROPERTIES]
+    for name, policy in of_type(template, "AWS::IAM::ManagedPolicy").items():
+        said[name] += [f"nobody says why: {key}" for key in policy.keys() - _POLICY_PROPERTIES]
     return {name: sorted(sentences) for name, sentences in said.items() if sentences}
 
 
@@ -341,8 +472,14 @@ def mutants(template: Template) -> Iterator[tuple[str, Template]]:
         mutant = json.loads(json.dumps(template))
         mutant["Resources"][name]["Properties"]["PermissionsBoundary"] = "arn"
         yield f"{name} with a boundary", mutant
+        mutant = json.loads(json.dumps(template))
         del mutant["Resources"][name]
         yield f"without {name}", mutant
+    for name in of_type(template, "AWS::IAM::ManagedPolicy"):
+        for key in ("Groups", "Roles", "Users"):
+            mutant = json.loads(json.dumps(template))
+            mutant["Resources"][name]["Properties"][key] = ["somebody"]
+            yield f"{name} attached to {key}", mutant
 
 
 def _changes(statement: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -358,10 +495,14 @@ def _changes(statement: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             others = [other for other in values if other != value]
             yield f"without principal {_text(value)}", statement | {"Principal": {kind: others}}
         yield "any principal", statement | {"Principal": {"AWS": "*"}}
-    for operator, tests in _pairs(statement.get("Condition", {})):
-        for key in tests:
-            yield f"without condition {key}", statement | {"Condition": {operator: {}}}
-            yield f"another {key}", statement | {"Condition": {operator: {key: "other"}}}
+    conditions = statement.get("Condition", {})
+    for operator, tests in _pairs(conditions):
+        for key, value in tests.items():
+            left = {other: tests[other] for other in tests if other != key}
+            yield f"without condition {key}", statement | {"Condition": conditions | {operator: left}}
+            for changed in ("other", [*listed(value), "another"]):
+                altered = {operator: tests | {key: changed}}
+                yield f"{key} {_text(changed)}", statement | {"Condition": conditions | altered}
     yield "denied", statement | {"Effect": "Deny"}
     yield "removed", {}
 
@@ -372,9 +513,15 @@ def _pairs(value: Any) -> list[tuple[str, Any]]:
 
 def _canonical(statement: Mapping[str, Any]) -> str:
     """Write a statement so that equal ones are equal: lists sorted, the Sid left out."""
-    parts = {name: _sorted(part) for name, part in statement.items() if name != "Sid"}
+    parts: dict[str, Any] = {
+        name: _sorted(part) for name, part in statement.items() if name not in ("Sid", "Condition")
+    }
     if isinstance(principal := statement.get("Principal"), dict):
         parts["Principal"] = {kind: _sorted(who) for kind, who in principal.items()}
+    if conditions := _pairs(statement.get("Condition", {})):
+        parts["Condition"] = {
+            operator: {key: _sorted(value) for key, value in tests.items()} for operator, tests in conditions
+        }
     return _text(parts)
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
+import botocore.session
 import pytest
 from portcullis.controls import CONTROLS
 
 from tests.contract import roles, templates, wiring
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 FILES = {path.name: templates.load(path) for path in templates.ALL}
 DOCUMENTS = [(file, name) for file, expected in roles.EXPECTED.items() for name in expected]
 ROLES = {name: role for template in FILES.values() for name, role in roles.of_type(template, "AWS::IAM::Role").items()}
+POLICIES = roles.of_type(FILES["template.yaml"], "AWS::IAM::ManagedPolicy")
 MUTANTS = [(file, change, mutant) for file, template in FILES.items() for change, mutant in roles.mutants(template)]
 
 
@@ -66,10 +72,19 @@ def test_every_reason_is_written_down() -> None:
 
 # With whose credentials an adapter calls: a member's role, or the function's own. Security Hub is a member's where
 # the function goes into members at all.
-_IN_MEMBERS = {"observer", "remediator"}
+_IN_MEMBERS = {"observer", "remediator", "surroundings"}
+_POLLING = ("approval", "intake", "reconcile")
 
 # What an adapter can do, and this function never asks of it.
-NOT_ASKED_FOR = {
+NOT_ASKED_FOR: dict[str, dict[str, str]] = {
+    "actions": {},
+    "approval": {
+        "dynamodb:DeleteItem": "it reads the ledger, and writes nothing there",
+        "dynamodb:PutItem": "it reads the ledger, and writes nothing there",
+        "dynamodb:Query": "a request names its change",
+        "dynamodb:UpdateItem": "it reads the ledger, and writes nothing there",
+        "sqs:ChangeMessageVisibility": "what it cannot enqueue comes again by itself",
+    },
     "intake": {
         "dynamodb:DeleteItem": "it forgets nobody",
         "dynamodb:Query": "it lists nobody: a heartbeat's update answers with what is known",
@@ -77,11 +92,17 @@ NOT_ASKED_FOR = {
     },
     "reconcile": {},
     "sweep": {
-        "dynamodb:BatchGetItem": "it looks at everything, and so lists records",
-        "dynamodb:DeleteItem": "it forgets nobody",
+        "dynamodb:DeleteItem": "it forgets nobody, and no state",
+        "iam:PassRole": "what has to wait goes to the work queue, and reconcile schedules it",
+        "scheduler:CreateSchedule": "the same",
+        "scheduler:DeleteSchedule": "the same",
+        "scheduler:UpdateSchedule": "the same",
         "sqs:ChangeMessageVisibility": "it receives no messages",
+        "ssm:GetParameter": "it changes nothing, whatever the kill switch says",
     },
     "survey": {
+        "securityhub:BatchUpdateFindings": "nobody asks for anything about coverage",
+        "securityhub:GetFindings": "nothing is changed about coverage, so that none need be suppressed",
         "securityhub:DescribeHub": "where Security Hub of the hub is off, the report fails, and an alarm says so",
     },
 }
@@ -92,16 +113,19 @@ def test_a_function_may_do_what_its_adapters_do(function: str) -> None:
     """What bootstrap wires decides what the role allows; each difference has a reason."""
     adapters = wiring.of(function).adapters
     own = adapters - _IN_MEMBERS - ({"securityhub"} if "accounts" in adapters else set())
-    needed = {action for module in own for action in wiring.permissions(module)}
+    needed = {action for module in own - {"directory"} for action in wiring.permissions(module)}
+    if "directory" in own:
+        needed |= wiring.permissions("directory", "PERMISSIONS" if function == "survey" else "UNITS_PERMISSIONS")
 
     assert NOT_ASKED_FOR[function].keys() <= needed
-    polled = set(roles.POLLING) if function in ("intake", "reconcile") else set()
+    polled = set(roles.POLLING) if function in _POLLING else set()
     expected = needed - NOT_ASKED_FOR[function].keys() | polled | set(roles.LOGS) | set(roles.TRACING)
     assert _actions(f"{function.capitalize()}Role") == expected
 
 
 @pytest.mark.parametrize(
-    ("role", "modules"), [("ObserverRole", ["observer", "securityhub"]), ("RemediatorRole", ["remediator"])]
+    ("role", "modules"),
+    [("ObserverRole", ["observer", "securityhub", "surroundings"]), ("RemediatorRole", ["remediator"])],
 )
 def test_a_member_role_may_do_what_its_adapters_do(role: str, modules: list[str]) -> None:
     """The declared actions of what calls with its credentials, and no others."""
@@ -112,18 +136,47 @@ def test_the_controls_name_what_is_observed_and_remediated() -> None:
     """A control that needs something new cannot be added without the permission; the page shows them."""
     for_sweeps = {"ec2:DescribeRegions"}  # not for any control: a sweep asks whether the Region is on
     assert {action for control in CONTROLS for action in control.observes} == (
-        wiring.permissions("observer") - for_sweeps
-    )
+        wiring.permissions("observer") | wiring.permissions("surroundings")
+    ) - for_sweeps
     assert {action for control in CONTROLS for action in control.remediates} == wiring.permissions("remediator")
 
 
 # ---- What holds whatever the table says ----------------------------------------------------------------------------
 
 
-def test_the_observer_cannot_change_anything() -> None:
-    """Observation runs with credentials that read, and file findings, and nothing else."""
-    reading = ("ec2:Describe", "iam:Get", "iam:List", "securityhub:BatchImportFindings", "securityhub:Describe")
-    assert all(action.startswith(reading) for action in templates.actions(ROLES["ObserverRole"]))
+def test_the_observer_can_change_nothing_but_findings_of_its_own_and_notes() -> None:
+    """Observation runs with credentials that read, file findings and write notes on them, and nothing else."""
+    verbs = ("Describe", "Get", "List")
+    reading = tuple(f"{service}:{verb}" for service in ("ec2", "iam", "s3", "securityhub") for verb in verbs)
+    writing = {action for action in templates.actions(ROLES["ObserverRole"]) if not action.startswith(reading)}
+    assert writing == {"securityhub:BatchImportFindings", "securityhub:BatchUpdateFindings"}
+
+
+def test_everything_of_a_finding_but_the_note_belongs_to_the_analyst() -> None:
+    """The condition names each field that the call can set, as the model of the call lists them."""
+    model = botocore.session.get_session().get_service_model("securityhub")
+    shape: Any = model.operation_model("BatchUpdateFindings").input_shape
+    fields = shape.members
+    assert {name.split(".")[0] for name in roles.NOT_THE_NOTE} == fields.keys() - {"FindingIdentifiers", "Note"}
+    for name in ("Severity", "Workflow"):
+        named = {text.partition(".")[2] for text in roles.NOT_THE_NOTE if text.startswith(f"{name}.")}
+        assert named == fields[name].members.keys()
+
+
+def test_what_the_policy_may_ask_an_endpoint_for_the_remediator_may_create() -> None:
+    """Each gateway service that the schema of the policy knows, and no other: no service is paid for by accident."""
+    schema = json.loads((templates.ROOT / "layers" / "policy" / "policy.schema.json").read_text(encoding="utf-8"))
+    assert set(_services(schema)) == set(roles.GATEWAY_SERVICES)
+
+
+def _services(node: Any) -> Iterator[str]:
+    """Yield what any `services` in a schema may list."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from value["items"]["enum"] if key == "services" else _services(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _services(value)
 
 
 @pytest.mark.parametrize("name", sorted(ROLES))
@@ -132,10 +185,23 @@ def test_no_action_is_a_wildcard(name: str) -> None:
     assert not [action for action in templates.actions(ROLES[name]) if "*" in action]
 
 
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_a_policy_is_attached_to_nobody_and_names_what_it_allows(name: str) -> None:
+    """Who may approve is the organisation's decision; whoever may, may that and nothing else."""
+    assert not {"Groups", "Roles", "Users"} & POLICIES[name].keys()
+    for statement in POLICIES[name]["PolicyDocument"]["Statement"]:
+        assert "*" not in [*roles.listed(statement["Resource"]), *statement["Action"]]
+
+
 # For these the service allows nothing narrower than "*" (Service Authorization Reference), or what is narrower is
 # not known to the template.
 _NO_RESOURCE_LEVEL = {*roles.TRACING, *wiring.permissions("directory"), "iam:ListInstanceProfiles"}
-_NO_RESOURCE_LEVEL |= {action for action in wiring.permissions("observer") if action.startswith("ec2:Describe")}
+_NO_RESOURCE_LEVEL |= {
+    action
+    for module in ("observer", "surroundings")
+    for action in wiring.permissions(module)
+    if action.startswith("ec2:Describe")
+}
 _NO_RESOURCE_LEVEL |= {"s3:ListAllMyBuckets"}
 
 

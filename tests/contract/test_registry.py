@@ -16,7 +16,10 @@ from portcullis.policy import Mode
 from tests.contract import templates
 
 _SCHEMA: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
-_IN_SCHEMA: dict[str, Any] = _SCHEMA["properties"]["controls"]["properties"]
+_PLACES: list[dict[str, Any]] = [
+    part["properties"]["controls"]["properties"] for part in (_SCHEMA, _SCHEMA["$defs"]["scope"])
+]
+"""What may stand under `controls`, at the top level and in a scope."""
 
 
 def test_ids_are_distinct_and_well_formed() -> None:
@@ -41,14 +44,18 @@ def test_a_control_has_a_file_of_its_own(control: Control) -> None:
 
 
 def test_the_schema_knows_the_controls_of_the_registry_and_no_others() -> None:
-    """A policy can name every control, and none that does not exist."""
-    assert _IN_SCHEMA.keys() == {control.id for control in CONTROLS}
+    """A policy can name every control, in a scope and in an exemption, too, and none that does not exist."""
+    ids = [control.id for control in CONTROLS]
+    for place in _PLACES:
+        assert {name: entry["$ref"] for name, entry in place.items()} == {name: f"#/$defs/{name}" for name in ids}
+    assert _SCHEMA["$defs"]["exemption"]["properties"]["controls"]["items"] == {"enum": ids}
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.id)
 def test_the_schema_knows_the_parameters_that_a_control_documents(control: Control) -> None:
     """What the page says can be set can be set, and the other way round."""
-    assert _IN_SCHEMA[control.id]["properties"].keys() == {"mode", *(name for name, _ in control.parameters)}
+    documented = {one.name for one in (*controls_page.OF_EVERY_CONTROL, *control.parameters)}
+    assert _SCHEMA["$defs"][control.id]["properties"].keys() == documented
 
 
 def test_the_schema_knows_the_modes() -> None:

@@ -25,13 +25,15 @@ def test_a_lock_file_pins_everything_with_hashes_and_names_no_host(folder: str) 
     assert not re.search(r"https?://|index-url|find-links", text)
 
 
-def test_the_layer_carries_powertools_and_what_that_needs_only() -> None:
+def test_the_layer_carries_powertools_and_what_change_windows_need_only() -> None:
     """Cold starts stay short: boto3 comes with the runtime, everything else stays outside Lambda."""
     text = (templates.ROOT / "layers/core/requirements.txt").read_text(encoding="utf-8")
     assert re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE) == [
         "aws-lambda-powertools",
+        "cronsim",
         "jmespath",
         "typing-extensions",
+        "tzdata",
     ]
 
 
@@ -74,4 +76,4 @@ def test_the_layer_imports_only_what_lambda_will_have() -> None:
     imported = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module).split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
     third_party = imported - sys.stdlib_module_names - {"portcullis"}
-    assert third_party == {"aws_lambda_powertools", "boto3", "botocore"}
+    assert third_party == {"aws_lambda_powertools", "boto3", "botocore", "cronsim"}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from typing import Any
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
+from portcullis import bootstrap
+from portcullis.adapters.journal import PowertoolsJournal
 from portcullis.batch import ATTEMPTS
 from portcullis.work import window_seconds
 
@@ -44,10 +48,10 @@ def test_a_queue_is_encrypted_and_loses_nothing(name: str) -> None:
         assert QUEUES[target].get("FifoQueue") == queue.get("FifoQueue")
 
 
-def test_two_functions_poll_and_the_state_machine_calls_the_others() -> None:
+def test_three_functions_poll_and_the_state_machine_or_cloudformation_calls_the_others() -> None:
     """No schedule or event starts a sweep's functions past the machine, which bounds how many run at once."""
-    assert POLLING.keys() == {"IntakeFunction", "ReconcileFunction"}
-    assert FUNCTIONS.keys() - POLLING.keys() == {"SurveyFunction", "SweepFunction"}
+    assert POLLING.keys() == {"ApprovalFunction", "IntakeFunction", "ReconcileFunction"}
+    assert FUNCTIONS.keys() - POLLING.keys() == {"ActionsFunction", "SurveyFunction", "SweepFunction"}
     assert templates.resources(templates.HUB, "AWS::Lambda::Permission") == {}
 
 
@@ -73,7 +77,11 @@ def test_the_work_queue_is_ordered_and_its_delay_is_the_one_the_code_reckons_wit
     work = QUEUES["WorkQueue"]
     assert work["FifoQueue"] is True
     assert work["DelaySeconds"] == GLOBALS["Environment"]["Variables"]["QUEUE_DELAY_SECONDS"]
-    assert "ContentBasedDeduplication" not in work
+
+
+def test_the_work_queue_takes_messages_of_scheduler() -> None:
+    """They have no ids: a FIFO queue needs content-based deduplication (SqsParameters, Scheduler API reference)."""
+    assert QUEUES["WorkQueue"]["ContentBasedDeduplication"] is True
 
 
 def test_the_function_gives_up_with_a_reason_before_the_queue_gives_up_without_one() -> None:
@@ -95,10 +103,11 @@ def test_the_delay_stays_where_deduplication_is_safe() -> None:
 
 @pytest.mark.parametrize("name", sorted(templates.resources(templates.HUB, "AWS::Events::Rule")))
 def test_what_a_rule_cannot_deliver_is_a_dead_letter(name: str) -> None:
-    """An event that passed a rule of the hub is in the intake queue or in its dead letters."""
+    """An event that passed a rule of the hub is in its queue or in the dead letters of that queue."""
     (target,) = templates.resources(templates.HUB, "AWS::Events::Rule")[name]["Targets"]
-    assert target["Arn"] == {"Fn::GetAtt": ["IntakeQueue", "Arn"]}
-    assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["IntakeDeadLetters", "Arn"]}}
+    queue = "Requests" if name == "RequestsRule" else "Intake"
+    assert target["Arn"] == {"Fn::GetAtt": [f"{queue}Queue", "Arn"]}
+    assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": [f"{queue}DeadLetters", "Arn"]}}
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
@@ -116,7 +125,7 @@ def test_a_function_has_its_own_code_role_and_bounds(name: str) -> None:
 @pytest.mark.parametrize("name", wiring.FUNCTIONS)
 def test_a_function_has_the_variables_that_its_wiring_asks_for(name: str) -> None:
     """What is missing would fail at the first event; what nothing asks for is not there, but for the shared ones."""
-    own = FUNCTIONS[f"{name.capitalize()}Function"]["Environment"]["Variables"].keys()
+    own = FUNCTIONS[f"{name.capitalize()}Function"].get("Environment", {"Variables": {}})["Variables"].keys()
     shared = GLOBALS["Environment"]["Variables"].keys()
     asked = wiring.of(name).variables
     assert asked <= own | shared | {"AWS_REGION"}  # which Lambda sets
@@ -138,10 +147,10 @@ def test_the_table_forgets_what_the_store_marks_as_expired() -> None:
 
 
 def test_nothing_waits_or_fails_unseen() -> None:
-    """An alarm for each queue of dead letters, each function that polls, and sweeps that fail or do not come.
+    """An alarm for each queue of dead letters, each function that polls, looks, sweeps, and changes that wait.
 
     The functions of a sweep need none of their own: where they fail, the execution fails, or a finding says who is
-    not covered.
+    not covered; nor does the one for CloudFormation, whose failure fails a deployment.
     """
     alarms = templates.resources(templates.HUB, "AWS::CloudWatch::Alarm").values()
     watched = sorted((alarm["MetricName"], str(alarm["Dimensions"][0]["Value"])) for alarm in alarms)
@@ -149,9 +158,64 @@ def test_nothing_waits_or_fails_unseen() -> None:
     dead = [("ApproximateNumberOfMessagesVisible", queue) for queue in buried]
     errors = [("Errors", str({"Ref": name})) for name in POLLING]
     sweeps = [(f"Executions{how}", str({"Ref": "SweepStateMachine"})) for how in ("Failed", "Succeeded")]
-    assert watched == sorted([*dead, *errors, *sweeps])
+    looks = [(metric, str({"Ref": "LooksGroup"})) for metric in ("InvocationDroppedCount", "TargetErrorCount")]
+    changes = [("Own", "portcullis"), *((f"Problem{step.capitalize()}", "portcullis") for step in HELD_BACK)]
+    assert watched == sorted([*dead, *errors, *sweeps, *looks, *changes])
     topic = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
     assert all(alarm["AlarmActions"] == topic for alarm in alarms)
+
+
+HELD_BACK = ("flapping", "limited", "stopped")
+"""The problems that the journal tells of when Portcullis does not let itself change something."""
+
+
+def test_an_alarm_watches_what_the_functions_count() -> None:
+    """Namespace, dimension and names are those that the journal and the metrics of bootstrap make."""
+    metrics = bootstrap.metrics()
+    journal = PowertoolsJournal(Mock(), metrics)
+    for step in HELD_BACK:
+        journal.problem(step, "a sentence")
+    journal.step("own", "a sentence")
+    counted = cast("dict[str, Any]", metrics.serialize_metric_set())
+    metrics.clear_metrics()
+    (directive,) = counted["_aws"]["CloudWatchMetrics"]
+    made = {
+        (directive["Namespace"], metric["Name"], name, counted[name])
+        for metric in directive["Metrics"]
+        for dimensions in directive["Dimensions"]
+        for name in dimensions
+    }
+    watched = {
+        (alarm["Namespace"], alarm["MetricName"], dimension["Name"], dimension["Value"])
+        for alarm in templates.resources(templates.HUB, "AWS::CloudWatch::Alarm").values()
+        if not alarm["Namespace"].startswith("AWS/")
+        for dimension in alarm["Dimensions"]
+    }
+    assert watched == made
+
+
+@pytest.mark.parametrize("step", HELD_BACK)
+def test_the_code_tells_of_what_an_alarm_watches(step: str) -> None:
+    """A metric that nobody counts would be an alarm that never rings."""
+    package = templates.ROOT / "layers" / "core" / "portcullis"
+    nodes = [node for path in package.rglob("*.py") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    told = {
+        node.args[0].value
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "problem"
+        if node.args and isinstance(node.args[0], ast.Constant)
+    }
+    assert step in told
+
+
+@pytest.mark.parametrize("name", sorted(templates.resources(templates.HUB, "AWS::CloudWatch::Alarm")))
+def test_an_alarm_says_where_the_runbook_tells_what_to_do(name: str) -> None:
+    """Whoever is woken reads a sentence, and the heading of a section of docs/operations.md that exists."""
+    text = templates.resources(templates.HUB, "AWS::CloudWatch::Alarm")[name]["AlarmDescription"]
+    named = re.fullmatch(r'.+\. See "([^"]+)" in docs/operations\.md\.', text)
+    assert named, text
+    page = (templates.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert re.search(rf"^#+ {re.escape(named[1])}$", page, re.MULTILINE)
 
 
 def test_sweeps_that_stop_are_an_alarm_and_one_that_fails_is_not_yet() -> None:

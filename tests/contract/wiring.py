@@ -15,7 +15,10 @@ from portcullis.policy import Policy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FUNCTIONS = ("intake", "reconcile", "survey", "sweep")
+_BUILDERS = {"actions": "custom_actions"}
+"""What bootstrap calls a function's wiring, where that is not the function's name."""
+
+FUNCTIONS = ("actions", "approval", "intake", "reconcile", "survey", "sweep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,12 @@ def of(function: str) -> Wiring:
     with (
         patch.multiple(bootstrap, **doubles, _env=variable),
         patch("boto3.Session"),
-        patch("portcullis.policy.load", return_value=Policy({})),
+        patch("portcullis.policy.load", return_value=Mock(Policy)),
     ):
-        getattr(bootstrap, function).__wrapped__()
+        getattr(bootstrap, _BUILDERS.get(function, function)).__wrapped__()
     return wiring
 
 
-def permissions(module: str) -> set[str]:
+def permissions(module: str, name: str = "PERMISSIONS") -> set[str]:
     """Return the IAM actions that an adapter module declares."""
-    return set(getattr(importlib.import_module(f"portcullis.adapters.{module}"), "PERMISSIONS", ()))
+    return set(getattr(importlib.import_module(f"portcullis.adapters.{module}"), name, ()))
