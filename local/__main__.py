@@ -41,6 +41,14 @@ With keys for the management account, {MANAGEMENT_ACCOUNT_ID}, you can let an ac
 
   aws organizations create-account --account-name new --email new@example.com
 
+Nobody has to wait: this moves the time of everything forward (90s, 31m, 2h, 1d), and what is due happens at once.
+
+  curl -d forward=31m {{url}}/moto-api/by-hand/time
+
+Security Hub's console is not here; this sends a finding to one of its custom actions:
+
+  curl -d action=Remediate -d finding=FINDING-ID {{url}}/moto-api/by-hand/custom-action
+
 Stop with Ctrl-C.
 """
 
@@ -53,7 +61,11 @@ def main() -> None:
 @main.command()
 @click.option("--port", default=5588, show_default=True, help="Where to listen.")
 def serve(port: int) -> None:
-    """Keep the organisation running as an endpoint for any AWS client, until Ctrl-C."""
+    """Keep the organisation running as an endpoint for any AWS client, until Ctrl-C.
+
+    It prints what to type in another terminal: how to call it, how to move its time forward, and how to use Security
+    Hub's custom actions.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     try:

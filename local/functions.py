@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import lambda_bootstrap
+from . import clock, lambda_bootstrap
+from .fidelity.authorization import SESSION_SECONDS
 from .template import Source, TemplateError
 
 if TYPE_CHECKING:
@@ -67,12 +68,15 @@ class Function:
         self._credentials = credentials
         self._timeout = int(spec.properties.get("Timeout", 3))
         opt = _lay_out(spec.layers, folder)
+        # A host name for each bucket is not to be had on every machine.
+        (folder / "aws.ini").write_text("[default]\ns3 =\n  addressing_style = path\n", encoding="utf-8")
         self._path = [_SITE_PACKAGES, str(spec.code.path), str(opt / "python")]
         variables = spec.properties.get("Environment", {}).get("Variables", {})
         self._environment = {  # the whole of it: nothing of this process's environment leaks in
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{spec.properties['Runtime']}",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.properties.get("MemorySize", 128)),
             "AWS_LAMBDA_FUNCTION_NAME": spec.name,
+            "AWS_CONFIG_FILE": str(folder / "aws.ini"),
             "AWS_ENDPOINT_URL": endpoint_url,
             "AWS_REGION": self._region,
             "AWS_DEFAULT_REGION": self._region,
@@ -98,6 +102,9 @@ class Function:
     def _invoke(self, event: Any) -> Answer:
         with self._lock:
             self.invocations += 1
+            # Lambda renews a function's credentials in time; here a process ends with them.
+            while self._idle and self._idle[-1].started + SESSION_SECONDS < time.time() + self._timeout:
+                _close(self._idle.pop())
             cold = not self._idle
             process = self._start() if cold else self._idle.pop()
             self._busy.append(process)
@@ -109,7 +116,8 @@ class Function:
             else:
                 request = {"event": event, "request_id": str(uuid.uuid4()), "function_arn": self.spec.arn}
                 with contextlib.suppress(BrokenPipeError):  # it has ended; the wait says so
-                    line = json.dumps({**request, "deadline": time.time() + self._timeout})
+                    now = {"offset": clock.offset(), "deadline": time.time() + self._timeout}
+                    line = json.dumps({**request, **now})
                     print(line, file=process.stdin, flush=True)
                 answer = self._wait(process, self._timeout)
         finally:
@@ -141,7 +149,7 @@ class Function:
             self._idle.clear()
 
     def _start(self) -> Any:
-        process = subprocess.Popen(  # noqa: S603 - the project's own interpreter and file
+        process: Any = subprocess.Popen(  # noqa: S603 - the project's own interpreter and file
             # -I -S: nothing of the checkout or the environment can be imported by accident.
             [sys.executable, "-I", "-S", "-B", lambda_bootstrap.__file__, *self._path],
             stdin=subprocess.PIPE,
@@ -153,6 +161,7 @@ class Function:
             env={**self._environment, **self._credentials(self.spec)},
             start_new_session=True,  # Ctrl-C is for the organisation, which ends its functions itself
         )
+        process.started = time.time()
         if self._stopped:
             process.kill()
         return process

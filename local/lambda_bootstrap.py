@@ -1,7 +1,8 @@
 """Runs inside a function's process, in the place of Lambda's own runtime. Standard library only.
 
 One JSON line on standard input is one invocation. Standard output carries the function's log lines and, after
-`ANSWER`, one JSON line for each answer. Python is isolated and without site: the checkout cannot be imported.
+`ANSWER`, one JSON line for each answer. Python is isolated and without site: the checkout cannot be imported. The time
+of this process follows the organisation's, by the offset that comes with each invocation.
 """
 
 from __future__ import annotations
@@ -29,6 +30,20 @@ def _context(request: dict[str, Any]) -> SimpleNamespace:
     )
 
 
+def _follow(offset: float, travellers: list[tuple[float, Any]]) -> None:
+    """Let the time of this process be ahead of the machine's by `offset` seconds, as the organisation's is."""
+    if not travellers and offset:
+        sys.modules.setdefault("pytest", None)  # type: ignore[arg-type]  # time_machine would load it, too
+        import time_machine  # noqa: PLC0415 - most processes never need it
+
+        travellers.append((0.0, time_machine.travel(time.time(), tick=True).start()))
+        time.time()  # its clock ticks from the first look on
+    if travellers:
+        moved, traveller = travellers[0]
+        traveller.shift(offset - moved)
+        travellers[0] = (offset, traveller)
+
+
 def _answer(**content: Any) -> None:
     print(f"{ANSWER}{json.dumps(content)}", flush=True)
 
@@ -48,8 +63,10 @@ def _serve() -> None:
         _fail(error, "Runtime.ImportModuleError" if isinstance(error, ImportError) else type(error).__name__)
         return
     _answer()
+    travellers: list[tuple[float, Any]] = []
     for line in requests:
         request = json.loads(line)
+        _follow(request["offset"], travellers)
         try:
             _answer(result=handler(request["event"], _context(request)))
         except Exception as error:  # noqa: BLE001 - whatever the function raises is the answer

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import tempfile
 import textwrap
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from unittest.mock import patch
@@ -17,10 +20,10 @@ from unittest.mock import patch
 from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
-from . import fidelity, queues
+from . import clock, fidelity, queues
 from .accounts import ORGANISATION_ID, ROOT_ID, create_organisation, furnish
 from .clients import HOME_REGION, HUB_ACCOUNT_ID, MANAGEMENT_ACCOUNT_ID, REGIONS, Clients, DeploymentClients
-from .fidelity import authorization, eventbridge, organizations, stepfunctions
+from .fidelity import authorization, eventbridge, organizations, securityhub, stepfunctions
 from .fidelity.scheduler import Scheduler
 from .functions import Answer, Function, FunctionSpec
 from .journal import Journal
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # moto reads these whenever it builds an account.
+KILL_SWITCH = "/portcullis/changes"
+"""The parameter of SSM with which a hub lets changes be made."""
+
 _MOTO_SETTINGS = {
     "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # several megabytes for each account and Region
     "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",  # roles attach AWS's own policies
@@ -85,6 +91,7 @@ class LocalOrganisation:
         self._by_arn: dict[str, Function] = {}
         self._deployments: list[Future[None]] = []
         self._ready = False
+        self._moving = threading.Lock()
 
     def __enter__(self) -> Self:
         """Start an empty AWS, create the accounts, and deploy all stacks; PortTakenError, TemplateError."""
@@ -101,9 +108,11 @@ class LocalOrganisation:
         """End every process and thread; the organisation and all that is in it are gone."""
         self._cleanup.close()
 
-    def client(self, service: str, account_id: str = HUB_ACCOUNT_ID, region: str = HOME_REGION) -> Any:
-        """Return a boto3 client for a person who administers `account_id`."""
-        return self.clients.client(service, account_id, region)
+    def client(
+        self, service: str, account_id: str = HUB_ACCOUNT_ID, region: str = HOME_REGION, *, as_: str | None = None
+    ) -> Any:
+        """Return a boto3 client for a person who administers `account_id`; `as_` with a tool (see clients.CALLERS)."""
+        return self.clients.client(service, account_id, region, as_=as_)
 
     def dead_letters(self) -> list[queues.DeadLetter]:
         """Return what is in the dead-letter queues, without receiving it."""
@@ -120,6 +129,41 @@ class LocalOrganisation:
     def run_schedule(self, name: str, account_id: str = HUB_ACCOUNT_ID, region: str = HOME_REGION) -> None:
         """Invoke the target of a schedule now, as if its time had come; KeyError if there is no such schedule."""
         self._scheduler.invoke(name, account_id, region)
+
+    def move_time(self, forward: timedelta) -> None:
+        """Move the time of everything forward; what is due then happens at once. ValueError if it is not forward.
+
+        Batches of messages in progress are waited for; their functions work by the time at which they were called.
+        """
+        if forward <= timedelta():
+            raise ValueError(f"time only moves forward, not by {forward}")
+        with self._moving, queues.between_batches():
+            clock.move(forward.total_seconds())
+        self.journal.record("event", f"time moved forward by {forward}")
+
+    def custom_action(
+        self,
+        name_or_arn: str,
+        finding_ids: Sequence[str],
+        account_id: str = HUB_ACCOUNT_ID,
+        region: str = HOME_REGION,
+    ) -> None:
+        """Send findings to a custom action of Security Hub, as an analyst does in its console.
+
+        LookupError if there is no such action, or no such finding that this account sees in this Region.
+        """
+        securityhub.custom_action(account_id, region, name_or_arn, finding_ids)
+        self.journal.record("event", f"{name_or_arn}: {', '.join(finding_ids)}", account_id=account_id, region=region)
+
+    def update_custom_resources(self, **properties: Any) -> None:
+        """Update the stack's custom resources, with some other properties; TemplateError if a function fails."""
+        for resource in self._hub.custom_resources:
+            resource.send("Update", properties)
+
+    def delete_custom_resources(self) -> None:
+        """Delete the stack's custom resources, as when the stack is deleted; TemplateError if a function fails."""
+        while self._hub.custom_resources:
+            self._hub.custom_resources.pop().send("Delete")
 
     def settled(self, timeout: float) -> bool:
         """Wait until nothing is underway: events, schedules, executions, deployments, messages, functions."""
@@ -154,6 +198,10 @@ class LocalOrganisation:
         """Return whether an account has enabled a Region."""
         return (account_id, region) not in self._disabled
 
+    def run(self, spec: FunctionSpec, event: Any) -> Answer:
+        """Invoke a function of the hub's stack, of which other resources may be missing yet."""
+        return self._function(spec).invoke(event)
+
     def tell(self, text: str, account_id: str, region: str) -> None:
         """Note something that the organisation itself did."""
         self.journal.record("event", text, account_id=account_id, region=region)
@@ -165,6 +213,7 @@ class LocalOrganisation:
     def _start(self, port: int) -> None:
         LocalOrganisation._running = True
         self._cleanup.callback(setattr, LocalOrganisation, "_running", False)  # noqa: FBT003 - it is setattr's
+        self._cleanup.callback(clock.reset)
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request hides the journal
         logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)  # what fails is in the journal
         self._cleanup.enter_context(patch.dict(os.environ, {**_MOTO_SETTINGS, "MOTO_PORT": str(port)}))
@@ -180,11 +229,13 @@ class LocalOrganisation:
                 is_member=lambda account_id: organizations.is_member(MANAGEMENT_ACCOUNT_ID, account_id),
                 is_enabled=self.is_enabled,
                 invoke=self._invoke,
+                administrator=(HUB_ACCOUNT_ID, HOME_REGION),
+                by_hand=self._by_hand,
             )
         )
         # Events that are underway arrive here, and not in the next organisation.
         self._cleanup.callback(eventbridge.settle)
-        folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-"))
+        self._folder = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-")))
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
         server.start()
         self._cleanup.callback(server.stop)
@@ -194,12 +245,20 @@ class LocalOrganisation:
         create_organisation()
         self._hub = deploy_hub(deployer, self._checkout, self._parameters, organisation=self)
         management = self._deploy_management(deployer) if self._management_stacks else 0
-        self._run_functions(self._hub, Path(folder))
+        self._let_changes_begin()
+        self._run_functions(self._hub)
         self._ready = True
         count = 1 + management + sum(map(len, self._hub.stack_sets))
         self.journal.record("event", f"{count} stacks are deployed")
         self._scheduler = Scheduler(self._on_schedule_failure, at_once=self._schedules_at_once)
         self._cleanup.callback(self._scheduler.stop)
+
+    def _let_changes_begin(self) -> None:
+        """Do what a person does after a deployment: set the kill switch, if there is one, to `enabled`."""
+        ssm = self.client("ssm")
+        with suppress(ssm.exceptions.ParameterNotFound):
+            ssm.get_parameter(Name=KILL_SWITCH)
+            ssm.put_parameter(Name=KILL_SWITCH, Value="enabled", Overwrite=True)
 
     def _deploy_management(self, clients: Clients) -> int:
         """Deploy the member templates as plain stacks; their parameters are the hub's outputs of the same names."""
@@ -213,11 +272,16 @@ class LocalOrganisation:
             self.tell(f"{stack.name} deployed in {MANAGEMENT_ACCOUNT_ID} {region}", MANAGEMENT_ACCOUNT_ID, region)
         return len(places)
 
-    def _run_functions(self, hub: Stack, folder: Path) -> None:
-        endpoint_url = self.clients.endpoint_url
-        functions = {s.name: Function(s, folder, self.journal, endpoint_url, _session_of_role) for s in hub.functions}
+    def _function(self, spec: FunctionSpec) -> Function:
+        if spec.arn not in self._by_arn:
+            function = Function(spec, self._folder, self.journal, self.clients.endpoint_url, _session_of_role)
+            self._by_arn[spec.arn] = function
+            self._cleanup.callback(function.stop)
+        return self._by_arn[spec.arn]
+
+    def _run_functions(self, hub: Stack) -> None:
+        functions = {spec.name: self._function(spec) for spec in hub.functions}
         self.functions = {function.spec.logical_id: function for function in functions.values()}
-        self._by_arn = {function.spec.arn: function for function in functions.values()}
         for source in hub.event_sources:
             poller = queues.Poller(source, functions[source.function_name].invoke, self.journal)
             self._cleanup.callback(poller.stop)
@@ -229,6 +293,16 @@ class LocalOrganisation:
     def _invoke(self, arn: str, payload: Any) -> Answer | None:
         function = self._by_arn.get(arn)
         return function.invoke(payload) if function else None
+
+    def _by_hand(self, what: str, form: Mapping[str, list[str]]) -> str:
+        """Serve `by_hand`: `time` with `forward`, or `custom-action` with `action` and `finding`s."""
+        if what == "custom-action":
+            self.custom_action(form["action"][0], form["finding"])
+            return "sent"
+        if what != "time":
+            raise LookupError(f"there is time and custom-action, not {what}")
+        self.move_time(_duration(form["forward"][0]))
+        return f"it is now {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _on_api_call(self, call: fidelity.ApiCall) -> None:
         """Note what a person changed; calls of Portcullis's own roles, and of stacks, are none."""
@@ -300,6 +374,14 @@ def _session_of_role(spec: FunctionSpec) -> dict[str, str]:
     )
     names = {"ACCESS_KEY_ID": "AccessKeyId", "SECRET_ACCESS_KEY": "SecretAccessKey", "SESSION_TOKEN": "SessionToken"}
     return {f"AWS_{name}": issued[key] for name, key in names.items()}
+
+
+def _duration(text: str) -> timedelta:
+    """Return the time that a text such as `90s`, `31m`, `2h` or `1d` says; ValueError."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    if not re.fullmatch("[0-9]+[smhd]", text):
+        raise ValueError(f"{text} is no time; 31m is one, and 90s, 2h and 1d")
+    return timedelta(**{units[text[-1]]: int(text[:-1])})
 
 
 def _free_port(port: int) -> int:

@@ -20,12 +20,14 @@ from moto.sqs import models
 from moto.sqs.exceptions import ReceiptHandleIsInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .functions import Answer
     from .journal import Journal
 
 _IDLE_SECONDS = 0.05
+_MOST_BATCHES = 1000
+_batches = threading.Semaphore(_MOST_BATCHES)  # one of it is held by each batch that is being processed
 _sequence = itertools.count(1)
 _moto_delete_message = models.Queue.delete_message
 _moto_receive_message = models.SQSBackend.receive_message
@@ -65,6 +67,15 @@ def dead_letters(name: str, queue_arn: str) -> list[DeadLetter]:
         DeadLetter(name, message.body, {k: v.get("StringValue", "") for k, v in message.message_attributes.items()})
         for message in list(_queue(queue_arn)._messages)
     ]
+
+
+@contextlib.contextmanager
+def between_batches() -> Iterator[None]:
+    """Wait for the batches in progress, and hold up new ones: no message may time out while somebody works on it."""
+    with contextlib.ExitStack() as held:
+        for _ in range(_MOST_BATCHES):
+            held.enter_context(_batches)
+        yield
 
 
 def _queue(queue_arn: str) -> Any:
@@ -141,9 +152,10 @@ class Poller:
             batch = []
             try:
                 timeout = _queue(self.source.queue_arn).visibility_timeout
-                batch = self._backend.receive_message(self._name, self.source.batch_size, 0, timeout, ["All"])
-                if batch:
-                    self._process(batch)
+                with _batches:
+                    batch = self._backend.receive_message(self._name, self.source.batch_size, 0, timeout, ["All"])
+                    if batch:
+                        self._process(batch)
             except Exception as error:  # noqa: BLE001 - a thread that ends here would do so silently
                 text = f"a batch from {self._name} failed as a whole: {error!r}"
                 self._journal.record("error", text, account_id=self._account_id, region=self._region)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, ParamValidationError
 
+from .custom_resources import CustomResource
 from .functions import FunctionSpec
 from .queues import EventSource
 from .stack_sets import StackSet
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .clients import Clients
     from .stack_sets import Organisation
 
+_CUSTOM = "AWS::CloudFormation::CustomResource"
 _DEFAULT_CONCURRENCY = 4
 # Nothing is updated or deleted here, and the order is the template's business.
 _IGNORED_ATTRIBUTES = {"Metadata", "DeletionPolicy", "UpdateReplacePolicy", "DependsOn"}
@@ -50,6 +52,7 @@ class Stack:
     event_sources: list[EventSource] = field(default_factory=list)
     queues: dict[str, str] = field(default_factory=dict)
     layers: dict[str, Source] = field(default_factory=dict)
+    custom_resources: list[CustomResource] = field(default_factory=list)
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -70,14 +73,18 @@ def deploy(stack: Stack, parameters: Mapping[str, str]) -> None:
 
     def create(logical_id: str, resource: Mapping[str, Any], scope: Scope) -> Created:
         place, kind = f"{stack.template.path.name}: {logical_id}", resource["Type"]
+        kind = _CUSTOM if kind.startswith("Custom::") else kind
         if kind not in HANDLERS:
             raise TemplateError(f"{place}: nobody handles {kind}; teach local/resources.py")
         handler, properties = HANDLERS[kind], resource.get("Properties", {})
-        unknown = set(properties) - {*handler.uses.split(), *handler.ignores.split()}
+        # What a custom resource takes is its function's business.
+        known = properties if kind == _CUSTOM else {*handler.uses.split(), *handler.ignores.split()}
+        unknown = set(properties) - set(known)
         unknown |= set(resource) - _IGNORED_ATTRIBUTES - {"Type", "Properties"}
         if unknown:
             raise TemplateError(f"{place}: {kind} with {', '.join(sorted(unknown))}: teach local/resources.py")
-        used = scope.resolve({key: properties[key] for key in properties if key in handler.uses.split()}, place)
+        ignored = handler.ignores.split()
+        used = scope.resolve({key: properties[key] for key in properties if key not in ignored}, place)
         try:
             return handler.create(stack, logical_id, used)
         except (ClientError, ParamValidationError, TemplateError) as error:
@@ -120,7 +127,7 @@ def _rule(stack: Stack, logical_id: str, properties: Properties) -> Created:
     targets, pattern = properties.pop("Targets"), json.dumps(properties.pop("EventPattern"))
     arn = events.put_rule(Name=name, EventPattern=pattern, **properties)["RuleArn"]
     for target in targets:
-        if unknown := sorted(set(target) - {"Arn", "DeadLetterConfig", "Id", "RoleArn"}):
+        if unknown := sorted(set(target) - {"Arn", "DeadLetterConfig", "Id", "RoleArn", "SqsParameters"}):
             raise TemplateError(f"a rule target with {', '.join(unknown)}: teach local/resources.py")
     events.put_targets(Rule=name, EventBusName=properties.get("EventBusName", "default"), Targets=targets)
     return Created(name, {"Arn": arn})
@@ -164,6 +171,12 @@ def _role(stack: Stack, logical_id: str, properties: Properties) -> Created:
         document = json.dumps(policy["PolicyDocument"])
         iam.put_role_policy(RoleName=name, PolicyName=policy["PolicyName"], PolicyDocument=document)
     return Created(name, {"Arn": arn})
+
+
+def _managed_policy(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    name, document = stack.take_name(properties, "ManagedPolicyName", logical_id), properties.pop("PolicyDocument")
+    created = stack.client("iam").create_policy(PolicyName=name, PolicyDocument=json.dumps(document), **properties)
+    return Created(created["Policy"]["Arn"])
 
 
 def _instance_profile(stack: Stack, logical_id: str, properties: Properties) -> Created:
@@ -215,6 +228,26 @@ def _schedule(stack: Stack, logical_id: str, properties: Properties) -> Created:
     return Created(name, {"Arn": arn})
 
 
+def _schedule_group(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    name = stack.take_name(properties, "Name", logical_id)
+    return Created(name, {"Arn": stack.client("scheduler").create_schedule_group(Name=name)["ScheduleGroupArn"]})
+
+
+def _parameter(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    name = stack.take_name(properties, "Name", logical_id)
+    stack.client("ssm").put_parameter(Name=name, **properties)
+    return Created(name, {"Type": properties["Type"], "Value": properties["Value"]})
+
+
+def _custom(stack: Stack, logical_id: str, properties: Properties) -> Created:
+    if stack.organisation is None:
+        raise TemplateError("a custom resource can only be in the hub's template")
+    resource = CustomResource(stack, logical_id, properties)
+    data = resource.send("Create")
+    stack.custom_resources.append(resource)
+    return Created(resource.physical_id, data)
+
+
 def _stack_set(stack: Stack, logical_id: str, properties: Properties) -> Created:
     """Deploy a service-managed StackSet; the stack waits for it, as CloudFormation does."""
     name, groups = stack.take_name(properties, "StackSetName", logical_id), properties["StackInstancesGroup"]
@@ -264,6 +297,7 @@ class Handler:
 
 # Ignored: there is no X-Ray here, functions run on this machine's Python and processor, nobody reads tags.
 HANDLERS = {
+    _CUSTOM: Handler(_custom, "ServiceToken"),
     "AWS::CloudFormation::StackSet": Handler(
         _stack_set,
         "AutoDeployment CallAs Capabilities Parameters PermissionModel StackInstancesGroup StackSetName TemplateURL",
@@ -282,6 +316,7 @@ HANDLERS = {
     "AWS::Events::EventBusPolicy": Handler(_event_bus_policy, "EventBusName Statement StatementId"),
     "AWS::Events::Rule": Handler(_rule, "Description EventBusName EventPattern Targets"),
     "AWS::IAM::InstanceProfile": Handler(_instance_profile, "InstanceProfileName Roles"),
+    "AWS::IAM::ManagedPolicy": Handler(_managed_policy, "Description ManagedPolicyName PolicyDocument"),
     "AWS::IAM::Role": Handler(
         _role, "AssumeRolePolicyDocument Description ManagedPolicyArns Policies RoleName", "Tags"
     ),
@@ -299,9 +334,11 @@ HANDLERS = {
     "AWS::Logs::LogGroup": Handler(_log_group, "LogGroupName RetentionInDays"),
     "AWS::Scheduler::Schedule": Handler(
         _schedule,
-        "ActionAfterCompletion Description EndDate FlexibleTimeWindow KmsKeyArn Name ScheduleExpression "
+        "ActionAfterCompletion Description EndDate FlexibleTimeWindow GroupName KmsKeyArn Name ScheduleExpression "
         "ScheduleExpressionTimezone StartDate State Target",
     ),
+    "AWS::Scheduler::ScheduleGroup": Handler(_schedule_group, "Name", "Tags"),
+    "AWS::SSM::Parameter": Handler(_parameter, "AllowedPattern Description Name Tier Type Value", "Tags"),
     "AWS::SQS::Queue": Handler(
         _queue,
         "ContentBasedDeduplication DeduplicationScope DelaySeconds FifoQueue FifoThroughputLimit "

@@ -7,24 +7,29 @@ Unlike on AWS, stacks stay when an account leaves; the journal says so.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .template import TemplateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .functions import Answer, FunctionSpec
+
     Places = Sequence[tuple[Sequence[str], Sequence[str]]]
 
 
 class Organisation(Protocol):
-    """What a StackSet asks about the organisation, and what it tells."""
+    """What stacks ask about the organisation and of it, and what they tell."""
 
     def accounts_below(self, unit_ids: Sequence[str]) -> list[str]:
         """Return the active member accounts in organisational units and all that is below them."""
 
     def is_enabled(self, account_id: str, region: str) -> bool:
         """Return whether an account has enabled a Region."""
+
+    def run(self, spec: FunctionSpec, event: Any) -> Answer:
+        """Invoke a function of the hub's stack, of which other resources may be missing yet."""
 
     def tell(self, text: str, account_id: str, region: str) -> None:
         """Note what was deployed, or left out."""

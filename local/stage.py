@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from click.testing import CliRunner
+from portcullis.cli import main
 from portcullis.cli.organisation import Hub
 
 from local.clients import HOME_REGION, REGIONS
@@ -21,6 +26,8 @@ SERVICES = 2
 """Endpoint services that every VPC needs: S3 and DynamoDB."""
 
 _POLL = 0.2
+_GLANCE = 0.4  # seconds in which what is not delayed has usually settled
+_DELAY = timedelta(seconds=2)  # what QueueDelaySeconds is here
 _IMAGE = "ami-0123456789abcdef0"
 
 
@@ -33,12 +40,77 @@ class Stage:
     region: str = "eu-west-1"
     props: dict[str, str] = field(default_factory=dict)
 
+    def settle(self) -> None:
+        """Wait until nothing is underway, and do not sit out the delay of the work queue; TimeoutError."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.organisation.settled(_GLANCE):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"something is still underway after {PATIENCE:.0f} s")
+            self.organisation.move_time(_DELAY)
+
+    def later(self, **forward: float) -> None:
+        """Let everything settle, then time pass (``minutes=30``), and what is due then happen; TimeoutError."""
+        self.settle()
+        self.until(datetime.now(UTC) + timedelta(**forward))
+
+    def until(self, when: datetime) -> None:
+        """Let time pass until then, and what is due happen; TimeoutError, and ValueError when it is over."""
+        forward = when - datetime.now(UTC)
+        self.organisation.move_time(forward)
+        self._note("waited", f"{_said(forward)} later", seconds=forward.total_seconds())
+        self.settle()
+
     def sweep(self) -> None:
         """Start a sweep as `portcullis sweep` does, and wait for its end and for what it set off."""
+        self._note("typed", "portcullis sweep", output="")
         arn = self.hub.start_sweep()
         status = list(self.hub.follow(arn, lambda _: time.sleep(_POLL)))[-1][-1]
-        if status != "SUCCEEDED" or not self.organisation.settled(PATIENCE):
-            raise RuntimeError(f"the sweep {arn} ended as {status}, or what it set off did not")
+        if status != "SUCCEEDED":
+            raise RuntimeError(f"the sweep {arn} ended as {status}")
+        self.settle()
+
+    def portcullis(self, *arguments: str) -> str:
+        """Run the command line as a person in the hub's account does, and return what it prints."""
+        environment = {
+            "AWS_ENDPOINT_URL": self.organisation.clients.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "any",
+            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_DEFAULT_REGION": HOME_REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        result = CliRunner().invoke(main, list(arguments), env=environment)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        self._note("typed", f"portcullis {' '.join(arguments)}", output=result.output, status=result.exit_code)
+        return str(result.stdout)
+
+    def history(self, *arguments: str) -> list[dict[str, Any]]:
+        """Return the changes that `portcullis history` shows, the latest first."""
+        found: list[dict[str, Any]] = json.loads(self.portcullis("history", *arguments, "--output", "json"))
+        return found
+
+    def read(self, control_id: str, resource_id: str) -> str:
+        """Read a finding as an analyst does: its state and its text. The demo shows what was read."""
+        finding = self.found(control_id, resource_id)
+        if finding is None:
+            return "none"
+        note = finding.get("Note", {}).get("Text", "")
+        self._note(
+            "read",
+            finding["Title"],
+            control=control_id,
+            resource_id=resource_id,
+            title=finding["Title"],
+            state=_state(finding),
+            description=finding["Description"],
+            note=note,
+        )
+        return f"{_state(finding)}: {finding['Description']}"
+
+    def _note(self, step: str, text: str, **data: Any) -> None:
+        data = {"step": step, **data}
+        self.organisation.journal.record("event", text, account_id=self.account_id, region=self.region, data=data)
 
     @property
     def hub(self) -> Hub:
@@ -99,16 +171,21 @@ class Stage:
 
     def finding(self, control_id: str, resource_id: str) -> str:
         """Return a finding's state: compliance, or ARCHIVED, or "none"."""
-        for finding in self.findings():
-            if finding["Id"].startswith(f"portcullis/{control_id}/") and finding["Id"].endswith(resource_id):
-                archived = finding["RecordState"] == "ARCHIVED"
-                return "ARCHIVED" if archived else str(finding["Compliance"]["Status"])
-        return "none"
+        finding = self.found(control_id, resource_id)
+        return _state(finding) if finding else "none"
+
+    def found(self, control_id: str, resource_id: str) -> dict[str, Any] | None:
+        """Return a finding as Security Hub has it, or None."""
+        wanted = [f for f in self.findings() if f["Id"].startswith(f"portcullis/{control_id}/")]
+        return next((f for f in wanted if f["Id"].endswith(resource_id)), None)
 
     def findings(self) -> list[dict[str, Any]]:
         """Return every finding of this account and Region."""
         client = self.organisation.client("securityhub", self.account_id, self.region)
-        pages = client.get_paginator("get_findings").paginate()
+        # The hub sees those of its members, too.
+        place = {"AwsAccountId": self.account_id, "Region": self.region}
+        only = {name: [{"Comparison": "EQUALS", "Value": value}] for name, value in place.items()}
+        pages = client.get_paginator("get_findings").paginate(Filters=only)
         return [finding for page in pages for finding in page["Findings"]]
 
     def launch(self, tags: dict[str, str], **arguments: Any) -> str:
@@ -118,3 +195,17 @@ class Stage:
             ImageId=_IMAGE, InstanceType="t4g.micro", MinCount=1, MaxCount=1, TagSpecifications=tagging, **arguments
         )
         return str(answer["Instances"][0]["InstanceId"])
+
+
+def _state(finding: dict[str, Any]) -> str:
+    return "ARCHIVED" if finding["RecordState"] == "ARCHIVED" else str(finding["Compliance"]["Status"])
+
+
+def _said(forward: timedelta) -> str:
+    """Say a time for people: `30 minutes`, `6 hours`, `1 day`."""
+    seconds = round(forward.total_seconds())
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds % size == 0 or seconds > 2 * size:
+            count = round(seconds / size)
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return "a moment"

@@ -10,14 +10,17 @@ from functools import partial
 
 from . import (
     authorization,
+    by_hand,
     calls,
     cloudtrail,
     ec2_endpoints,
     ec2_instances,
     eventbridge,
     hooks,
+    lambda_functions,
     organizations,
     regions,
+    s3,
     scheduler,
     securityhub,
     stepfunctions,
@@ -26,7 +29,10 @@ from .hooks import ApiCall, DeliveryFailure, Hooks
 
 __all__ = ["ApiCall", "DeliveryFailure", "Hooks", "install"]
 
-_MODULES = (eventbridge, ec2_endpoints, ec2_instances, organizations, regions, scheduler, securityhub, stepfunctions)
+_MODULES = (
+    *(by_hand, eventbridge, ec2_endpoints, ec2_instances, lambda_functions, organizations, regions, s3, scheduler),
+    *(securityhub, stepfunctions),
+)
 _lock = threading.Lock()
 _patches = [
     partial(calls.install, authorization.check, cloudtrail.publish),

@@ -26,14 +26,30 @@ Statement = Mapping[str, Any]
 Decision = Literal["allowed", "denied", "not allowed"]
 
 ENFORCED_PREFIX = "portcullis"
-_AWS_KEYS = r"aws:(PrincipalOrgID|PrincipalArn|SourceArn|SourceAccount|(Request|Resource)Tag/.+)"
-_KEYS = re.compile(rf"{_AWS_KEYS}|ec2:CreateAction|iam:PassedToService|sts:RoleSessionName", re.IGNORECASE)
-_SAY_ACCESS_DENIED = ("cloudformation", "cloudwatch", "iam", "sns", "sqs", "sts")
+SESSION_SECONDS = 3600
+"""How long a session that a service starts lives."""
+
+_AWS_KEYS = r"aws:(PrincipalOrgID|PrincipalArn|SourceArn|SourceAccount|TagKeys|(Request|Resource)Tag/.+)"
+_EC2_KEYS = r"ec2:(CreateAction|InstanceProfile|VpceServiceName)"
+_OTHER_KEYS = r"iam:PassedToService|securityhub:ASFFSyntaxPath/.+|sts:RoleSessionName"
+_KEYS = re.compile(rf"{_AWS_KEYS}|{_EC2_KEYS}|{_OTHER_KEYS}", re.IGNORECASE)
+_OPERATORS = {"StringEquals", "StringLike", "ArnEquals", "ArnLike", "Null", "ForAllValues:StringEquals"}
+_SAY_ACCESS_DENIED = ("cloudformation", "cloudwatch", "iam", "s3", "sns", "sqs", "sts")
 # Where an action is not called as the operation is, or its prefix as boto3 calls the service.
 _ACTIONS = {("lambda", "Invoke"): "InvokeFunction"}
 _PREFIXES = {"stepfunctions": "states"}
 _TRANSACTED = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
 _TRANSACTED |= {"ConditionCheck": "ConditionCheckItem", "Get": "GetItem"}
+# The parameter that names a resource, and the resource's ARN.
+_NAMING = {
+    "iam": ("InstanceProfileName", "arn:aws:iam::{account}:instance-profile/{name}"),
+    "lambda": ("FunctionName", "arn:aws:lambda:{place}:function:{name}"),
+    "s3": ("Bucket", "arn:aws:s3:::{name}"),
+    "scheduler": ("Name", "arn:aws:scheduler:{place}:schedule/{group}/{name}"),
+    "sqs": ("QueueUrl", "arn:aws:sqs:{region}:{name}"),
+    "ssm": ("Name", "arn:aws:ssm:{place}:parameter/{name}"),
+    "sts": ("RoleArn", "{name}"),
+}
 _EC2_KINDS = {"vpce": "vpc-endpoint", "vpc": "vpc", "rtb": "route-table", "subnet": "subnet", "i": "instance"}
 
 
@@ -110,10 +126,17 @@ def _names(principal: Any, callers: Collection[str]) -> bool:
 
 def _holds(operator: str, key: str, expected: list[str], context: Mapping[str, str]) -> bool:
     """Evaluate one line of a Condition block; it fails when the request does not have the key."""
-    if operator not in {"StringEquals", "StringLike", "ArnEquals", "ArnLike"} or not _KEYS.fullmatch(key):
+    # The one key with several values here is the one that the one set operator is for.
+    many = key.lower() == "aws:tagkeys"
+    if operator not in _OPERATORS or not _KEYS.fullmatch(key) or many != operator.startswith("ForAllValues:"):
         raise UnsupportedPolicyError(f"the condition {operator} on {key} is not evaluated here")
+    if many:
+        requested = [name.partition("/")[2] for name in context if name.startswith("aws:requesttag/")]
+        return set(requested) <= set(expected)
     head, slash, tag = key.partition("/")
     actual = context.get(head.lower() + slash + tag)
+    if operator == "Null":
+        return [str(actual is None).lower()] == expected
     if actual is None or operator == "StringEquals":
         return actual in expected
     return any(_like(value, actual) for value in expected)
@@ -137,10 +160,11 @@ def decide_for_role(role: Any, request: Request) -> Decision:
     return decide([statement for document in documents for statement in _statements(document)], request)
 
 
-def role_trusting(role_arn: str, service: str, account_id: str | None = None) -> Any:
+def role_trusting(role_arn: str, service: str, account_id: str | None = None, source_arn: str | None = None) -> Any:
     """Return moto's role with an ARN, for an AWS service such as `lambda.amazonaws.com` that assumes it.
 
-    `account_id` is for services that say on whose behalf they come, as aws:SourceAccount.
+    `account_id` and `source_arn` are for services that say on whose behalf they come, as aws:SourceAccount and
+    aws:SourceArn.
 
     Raises:
         AssumeRoleDeniedError: there is none, or its trust policy does not let the service assume it.
@@ -148,7 +172,8 @@ def role_trusting(role_arn: str, service: str, account_id: str | None = None) ->
     role = _role_by_arn(role_arn)
     if role is None:
         raise AssumeRoleDeniedError(f"there is no role {role_arn}")
-    context = {"aws:sourceaccount": account_id} if account_id else {}
+    sources = {"aws:sourceaccount": account_id, "aws:sourcearn": source_arn}
+    context = {key: value for key, value in sources.items() if value}
     if not allows(role.assume_role_policy_document, Request("sts:AssumeRole", None, context), [service]):
         raise AssumeRoleDeniedError(f"{role_arn} does not trust {service}")
     return role
@@ -157,7 +182,9 @@ def role_trusting(role_arn: str, service: str, account_id: str | None = None) ->
 def assume_role_as_service(role_arn: str, session_name: str, *, service: str, region: str) -> dict[str, str]:
     """Return the access key, secret and token of a session that a service starts (see `role_trusting`)."""
     role = role_trusting(role_arn, service)
-    session = sts_backends[role.account_id]["aws"].assume_role(region, session_name, role_arn, None, 3600, None)
+    session = sts_backends[role.account_id]["aws"].assume_role(
+        region, session_name, role_arn, None, SESSION_SECONDS, None
+    )
     keys = {"AccessKeyId": session.access_key_id, "SecretAccessKey": session.secret_access_key}
     return {**keys, "SessionToken": session.session_token}
 
@@ -175,8 +202,11 @@ def _permissions(call: calls.Call) -> list[Request]:
         action = call.action.removesuffix("Batch") if call.service == "sqs" else call.action
         action = _ACTIONS.get((call.service, action), action)
         prefix = _PREFIXES.get(call.service, call.service)
-        needed = [Request(f"{prefix}:{action}", resource) for resource in _resources(call)]
+        needed = [Request(f"{prefix}:{action}", resource, _updated(call)) for resource in _resources(call)]
         needed += _session_tags(call)
+        if call.service == "scheduler" and "Target" in call.request:
+            passed = {"iam:passedtoservice": "scheduler.amazonaws.com"}
+            needed.append(Request("iam:PassRole", call.request["Target"]["RoleArn"], passed))
     about_caller = _about_caller(call)
     return [Request(one.action, one.resource, {**about_caller, **one.context}) for one in needed]
 
@@ -187,6 +217,20 @@ def _about_caller(call: calls.Call) -> dict[str, str]:
     return {"aws:principalarn": arn, **hooks.installed.context_of(call.account_id)}
 
 
+def _updated(call: calls.Call) -> dict[str, str]:
+    """Return the condition keys about the fields of findings that BatchUpdateFindings sets."""
+    fields = {key: value for key, value in call.request.items() if call.action == "BatchUpdateFindings"}
+    fields.pop("FindingIdentifiers", None)
+    if "UserDefinedFields" in fields:
+        fields["UserDefinedFields"] = {"key": "", "value": ""}
+    paths = [f"{key}.{part}" if part else key for key, one in fields.items() for part in _parts(one)]
+    return {f"securityhub:asffsyntaxpath/{path}": "set" for path in paths}
+
+
+def _parts(value: Any) -> list[str]:
+    return list(value) if isinstance(value, Mapping) else [""]
+
+
 def _session_tags(call: calls.Call) -> list[Request]:
     """Return sts:TagSession for a call that passes session tags."""
     tags = call.request.get("Tags") if call.service == "sts" else None
@@ -195,33 +239,30 @@ def _session_tags(call: calls.Call) -> list[Request]:
 
 def _resources(call: calls.Call) -> Sequence[str | None]:
     """Return the ARNs of the resources that a call names, but for EC2's; None for one that is not evident."""
-    request, account_id, region = call.request, call.account_id, call.region
-    named: Iterable[str] = ()
+    request, place, named = call.request, f"{call.region}:{call.account_id}", list[str]()
     match call.service:
-        case "sts":
-            named = [request[key] for key in ("RoleArn",) if key in request]
-        case "iam":
-            names = [request[key] for key in ("InstanceProfileName",) if key in request]
-            named = [f"arn:aws:iam::{account_id}:instance-profile/{name}" for name in names]
-        case "sqs":
-            urls = [request[key] for key in ("QueueUrl",) if key in request]
-            named = [f"arn:aws:sqs:{region}:{':'.join(url.split('/')[-2:])}" for url in urls]
         case "dynamodb":
             tables = request.get("RequestItems") or [request[key] for key in ("TableName",) if key in request]
-            named = [f"arn:aws:dynamodb:{region}:{account_id}:table/{table}" for table in tables]
+            named = [f"arn:aws:dynamodb:{place}:table/{table}" for table in tables]
         case "securityhub" if call.action == "BatchImportFindings":
             named = sorted({finding["ProductArn"] for finding in request["Findings"]})
         case "securityhub":
-            named = [f"arn:aws:securityhub:{region}:{account_id}:hub/default"]
+            named = [f"arn:aws:securityhub:{place}:hub/default"]
         case "events" if call.action == "PutEvents":
             buses = {entry.get("EventBusName", "default").rsplit("/", 1)[-1] for entry in request["Entries"]}
-            named = [f"arn:aws:events:{region}:{account_id}:event-bus/{bus}" for bus in sorted(buses)]
-        case "lambda":
-            names = [request[key].rsplit(":", 1)[-1] for key in ("FunctionName",) if key in request]
-            named = [f"arn:aws:lambda:{region}:{account_id}:function:{name}" for name in names]
+            named = [f"arn:aws:events:{place}:event-bus/{bus}" for bus in sorted(buses)]
+        case "organizations" if "ChildId" in request:
+            kind = "ou" if request["ChildId"].startswith("ou-") else "account"
+            organisation = hooks.installed.context_of(call.account_id).get("aws:principalorgid", "*")
+            named = [f"arn:aws:organizations::{call.account_id}:{kind}/{organisation}/{request['ChildId']}"]
         case "stepfunctions":
             named = [request[key] for key in ("stateMachineArn", "executionArn", "mapRunArn") if key in request]
-    return list(named) or [None]
+        case service if service in _NAMING and _NAMING[service][0] in request:
+            parameter, arn = _NAMING[service]
+            name = re.sub(r"^(/|https?://[^/]+/|arn:aws:lambda:.*:)", "", request[parameter])
+            about = {"group": request.get("GroupName", "default"), "account": call.account_id, "region": call.region}
+            named = [arn.format(name=name.replace("/", ":") if service == "sqs" else name, place=place, **about)]
+    return named or [None]
 
 
 def _ec2(call: calls.Call) -> list[Request]:
@@ -230,13 +271,18 @@ def _ec2(call: calls.Call) -> list[Request]:
     action, place = f"ec2:{call.action}", f"arn:aws:ec2:{call.region}:{call.account_id}"
     requested = _requested(call.request.get("Tags", ()))
     needed = []
-    for value in (one for given in call.request.values() for one in _as_list(given)):
-        if isinstance(value, str) and (kind := _EC2_KINDS.get(value.partition("-")[0])):
+    associations = list(ec2_backends[call.account_id][call.region].iam_instance_profile_associations.values())
+    instances = {one.association_id: one.instance.id for one in associations}
+    profiles = {one.instance.id: {"ec2:instanceprofile": one.iam_instance_profile.arn} for one in associations}
+    given = [one for value in call.request.values() for one in _as_list(value) if isinstance(one, str)]
+    for value in (instances.get(one, one) for one in given):
+        if kind := _EC2_KINDS.get(value.partition("-")[0]):
             own = {f"aws:resourcetag/{key}": tag for key, tag in tags_of.get(value, {}).items()}
-            needed.append(Request(action, f"{place}:{kind}/{value}", {**own, **requested}))
+            needed.append(Request(action, f"{place}:{kind}/{value}", {**own, **requested, **profiles.get(value, {})}))
     if call.action == "CreateVpcEndpoint":
         tags = _requested(tag for one in call.request.get("TagSpecifications", ()) for tag in one["Tags"])
-        needed.append(Request(action, f"{place}:vpc-endpoint/*", tags))
+        service = {"ec2:vpceservicename": call.request["ServiceName"]}
+        needed.append(Request(action, f"{place}:vpc-endpoint/*", {**tags, **service}))
         if tags:
             tagging = {**tags, "ec2:createaction": call.action}
             needed.append(Request("ec2:CreateTags", f"{place}:vpc-endpoint/*", tagging))
@@ -272,6 +318,10 @@ def _check_identity(call: calls.Call) -> None:
     role = _role_by_arn(str(call.principal.role_arn))
     if role is None:
         raise calls.Refusal("AccessDenied", f"there is no role {call.principal.role_arn}")
+    if call.principal.expires_at <= hooks.installed.clock():
+        code = "ExpiredToken" if call.service in _SAY_ACCESS_DENIED else "ExpiredTokenException"
+        message = "The security token included in the request is expired"
+        raise calls.Refusal("RequestExpired" if call.service == "ec2" else code, message)
     for request in _permissions(call) if call.action != "GetCallerIdentity" else ():
         decision = decide_for_role(role, request)
         if decision != "allowed":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import uuid
 from dataclasses import dataclass
+from datetime import UTC
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class Principal:
     access_key_id: str
     name: str
     role_arn: str | None = None
+    expires_at: float = 0.0
 
     @property
     def role_name(self) -> str:
@@ -56,12 +58,12 @@ class Principal:
 class Call:
     """One API call that has arrived; everything that costs time is worked out when it is first asked for."""
 
-    def __init__(self, http: Any) -> None:
+    def __init__(self, http: Any, action: str | None = None) -> None:
         self.http = http
         self.account_id: str = http.current_account
         self.region: str = http.region
         self.service: str = http.boto3_service_name
-        self.action: str = http._get_action() or ""
+        self.action: str = action or http._get_action() or ""
 
     @property
     def mutating(self) -> bool:
@@ -77,7 +79,8 @@ class Call:
             # Newest first: the session that calls is nearly always a young one.
             for session in reversed(sts_backends[account_id]["aws"].assumed_roles):
                 if session.access_key_id == key_id:
-                    return Principal(session.arn, key_id, session.session_name, session.role_arn)
+                    until = session.expiration.replace(tzinfo=UTC).timestamp()
+                    return Principal(session.arn, key_id, session.session_name, session.role_arn, until)
         unnamed = "deployment" if key_id == DEPLOYMENT_KEY else "local"
         name = key.user_name if key is not None and key.user_name else unnamed
         return Principal(f"arn:aws:iam::{account_id}:user/{name}", key_id, name)
@@ -139,6 +142,7 @@ def install(gate: Callable[[Call], None], observe: Callable[[Call, Outcome], Non
     # moto warns of codes that are not in the model of the service.
     COMMON_ERROR_CODES.extend(("AccessDenied", "AccessDeniedException", "InvalidAction", "UnsupportedPolicy"))
     COMMON_ERROR_CODES.extend(("InvalidClientTokenId", "UnrecognizedClientException"))
+    COMMON_ERROR_CODES.extend(("ExpiredToken", "ExpiredTokenException", "RequestExpired"))
 
     def serve(call: Call) -> Any:
         try:

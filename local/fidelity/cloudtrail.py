@@ -18,6 +18,9 @@ from moto.core.utils import get_service_model
 
 from . import calls, eventbridge, hooks
 
+INVOKED_BY, FROM_CONSOLE = "x-local-invoked-by", "x-local-from-console"
+"""Headers by which a caller says that it is a service of AWS, or somebody in a browser."""
+
 _NEW_DIALECT = re.compile(r"CreateDefaultVpc|CreateFleet|.*(VpcEndpoint|IamInstanceProfile|InstanceConnectEndpoint).*")
 # In the old dialect these lists are not simply called after their parameter: (name, name in an element).
 _OLD_LIST_NAMES = {
@@ -149,17 +152,20 @@ def _user_identity(principal: calls.Principal, account_id: str, at: str) -> dict
 
 def _record(call: calls.Call, outcome: calls.Outcome) -> dict[str, Any]:
     at = hooks.installed.now()
-    error = outcome.response.get("Error")
+    error, headers = outcome.response.get("Error"), call.http.headers
+    # A service that calls on somebody's behalf shows its own name everywhere.
+    service, from_console = headers.get(INVOKED_BY), {"sessionCredentialFromConsole": "true"}
+    identity = _user_identity(call.principal, call.account_id, at)
     failure = {"errorCode": f"Client.{error['Code']}", "errorMessage": error["Message"]} if error else {}
     return {
         "eventVersion": "1.10",
-        "userIdentity": _user_identity(call.principal, call.account_id, at),
+        "userIdentity": {**identity, "invokedBy": service} if service else identity,
         "eventTime": at,
         "eventSource": "ec2.amazonaws.com",
         "eventName": call.action,
         "awsRegion": call.region,
-        "sourceIPAddress": "127.0.0.1",
-        "userAgent": str(call.http.headers.get("User-Agent", "")),
+        "sourceIPAddress": service or "127.0.0.1",
+        "userAgent": service or str(headers.get("User-Agent", "")),
         "requestParameters": _parameters(call),
         "responseElements": _elements(call, outcome),
         "requestID": outcome.request_id,
@@ -169,6 +175,7 @@ def _record(call: calls.Call, outcome: calls.Outcome) -> dict[str, Any]:
         "managementEvent": True,
         "recipientAccountId": call.account_id,
         "eventCategory": "Management",
+        **(from_console if FROM_CONSOLE in headers else {}),
         **failure,
     }
 

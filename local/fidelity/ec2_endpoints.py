@@ -1,8 +1,11 @@
 """Gateway endpoints: their routes, checks, idempotency, deletion and filters.
 
-Source: AWS PrivateLink Guide, "Gateway endpoints"; EC2 API Reference and its list of error codes. moto lets a second
-endpoint take over a route, leaves routes alone on modification, keeps deleted endpoints for ever, checks neither
-service nor token, and crashes on some filters.
+Source: AWS PrivateLink Guide, "Gateway endpoints"; EC2 API Reference, its list of error codes, and "Ensuring
+idempotency". moto lets a second endpoint take over a route, leaves routes alone on modification, keeps deleted
+endpoints for ever, checks neither service nor token, knows no addresses of prefix lists, and crashes on some filters.
+
+What a token does whose endpoint has been deleted is documented for instances only. Here it is the same: a repeated
+request does nothing further, and so creates nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +16,12 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.route_tables import RouteBackend
+from moto.ec2.models.subnets import SubnetBackend
 from moto.ec2.models.vpcs import VPCBackend, VPCEndPoint
 from moto.ec2.responses.vpcs import VPCs
 
+# The same in every Region; on AWS each has its own.
+_CIDRS = {"s3": ["3.5.0.0/19", "52.216.0.0/15", "54.231.0.0/16"], "dynamodb": ["3.218.180.0/22", "52.94.0.0/22"]}
 # Checking route tables and writing their routes must be one step, as it is in AWS.
 _lock = threading.RLock()
 
@@ -55,8 +61,8 @@ def _wrap_create() -> None:
             wanted, known = tokens.get(client_token, (parameters, None))
             if wanted != parameters:
                 raise EC2ClientError("IdempotentParameterMismatch", f"{client_token} was used with other parameters")
-            if known in backend.vpc_end_points:
-                return backend.vpc_end_points[known]
+            if known is not None:
+                return known
             arguments = dict(parameters)
             if parameters["endpoint_type"] == "Gateway":
                 prefix_list_id = _prefix_list_id(backend, parameters["service_name"])
@@ -66,7 +72,10 @@ def _wrap_create() -> None:
                 arguments |= {"route_table_ids": tables, "private_dns_enabled": False}
             endpoint = original(backend, client_token=client_token, **arguments)
             if client_token is not None:
-                tokens[client_token] = (parameters, endpoint.id)
+                tokens[client_token] = (parameters, endpoint)
+            for interface in (backend.enis[one] for one in endpoint.network_interface_ids):
+                interface.interface_type, interface.requester_managed = "vpc_endpoint", True
+                interface.description, interface.status = f"VPC Endpoint Interface {endpoint.id}", "in-use"
             return endpoint
 
     VPCBackend.create_vpc_endpoint = create_vpc_endpoint
@@ -114,9 +123,10 @@ def _wrap_delete() -> None:
 
 
 def _wrap_deletion_of_what_they_hang_on() -> None:
-    """A deleted route table leaves its endpoint; a VPC with an endpoint cannot be deleted."""
+    """A deleted route table leaves its endpoint; a VPC with an endpoint, and a subnet in use, cannot be deleted."""
     original_delete_table = RouteBackend.delete_route_table
     original_delete_vpc = VPCBackend.delete_vpc
+    original_delete_subnet = SubnetBackend.delete_subnet
 
     def delete_route_table(backend: Any, route_table_id: str) -> None:
         with _lock:
@@ -129,6 +139,13 @@ def _wrap_deletion_of_what_they_hang_on() -> None:
             raise EC2ClientError("DependencyViolation", f"The vpc '{vpc_id}' has dependencies and cannot be deleted.")
         return original_delete_vpc(backend, vpc_id)
 
+    def delete_subnet(backend: Any, subnet_id: str) -> Any:
+        if any(interface.subnet.id == subnet_id for interface in list(backend.enis.values())):
+            message = f"The subnet '{subnet_id}' has dependencies and cannot be deleted."
+            raise EC2ClientError("DependencyViolation", message)
+        return original_delete_subnet(backend, subnet_id)
+
+    SubnetBackend.delete_subnet = delete_subnet
     RouteBackend.delete_route_table = delete_route_table
     VPCBackend.delete_vpc = delete_vpc
 
@@ -148,6 +165,21 @@ def _wrap_filters() -> None:
     VPCBackend._filter_endpoint_services = staticmethod(filter_endpoint_services)
 
 
+def _wrap_prefix_lists() -> None:
+    describe = VPCs.describe_prefix_lists
+
+    def cidrs(prefix_list: Any) -> list[str]:
+        return _CIDRS.get(prefix_list.prefix_list_name.rsplit(".", 1)[-1], [])
+
+    def describe_prefix_lists(http: Any) -> Any:
+        lists = describe(http).result["PrefixLists"]
+        names = ("PrefixListId", "PrefixListName", "Cidrs")
+        found = [(one.id, one.prefix_list_name, cidrs(one)) for one in lists]
+        return ActionResult({"PrefixLists": [dict(zip(names, one, strict=True)) for one in found]})
+
+    VPCs.describe_prefix_lists = describe_prefix_lists
+
+
 def install() -> None:
     """Patch moto's endpoints and route tables (once: the caller sees to that)."""
     _wrap_create()
@@ -155,3 +187,4 @@ def install() -> None:
     _wrap_delete()
     _wrap_deletion_of_what_they_hang_on()
     _wrap_filters()
+    _wrap_prefix_lists()

@@ -52,6 +52,11 @@ def _wrap_run() -> None:
 
     def run_instances(backend: Any, *args: Any, **kwargs: Any) -> Any:
         reservation = original(backend, *args, **kwargs)
+        attached = {one.get("NetworkInterfaceId") for one in kwargs.get("nics") or ()}
+        for interface in (one for instance in reservation.instances for one in instance.nics.values()):
+            interface.status = "in-use"
+            # What comes with an instance goes with it.
+            interface.delete_on_termination = interface.id not in attached
         name, arn = kwargs.get("iam_instance_profile_name"), kwargs.get("iam_instance_profile_arn")
         if name or arn:
             # moto's response associates the first instance only, and after this, when it is pending.

@@ -43,6 +43,11 @@ def _no_function(arn: str, _: Any) -> Answer | None:
     """Know no function."""
 
 
+def _nothing(what: str, _: Any) -> str:
+    """Do nothing by hand."""
+    raise LookupError(what)
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """The callbacks and facts that `install` hands to the patches.
@@ -51,7 +56,9 @@ class Hooks:
     `organisation_id` is what `aws:PrincipalOrgID` is compared with, for the accounts that `is_member` names.
     `invoke` runs the function with an ARN, for as long as that takes; None if there is none. `on_membership` is told
     of an account that joined, moved, was closed or was removed; `on_execution` of a state machine's execution, by its
-    ARN, that started or ended, with its status and cause.
+    ARN, that started or ended, with its status and cause. `administrator` is the delegated administrator of Security
+    Hub and the Region in which it aggregates findings; `by_hand` does what no API call can (see there), or raises
+    ValueError or LookupError.
     """
 
     on_api_call: Callable[[ApiCall], None] = lambda _: None
@@ -63,6 +70,8 @@ class Hooks:
     on_membership: Callable[[str, str], None] = lambda _account_id, _change: None
     on_execution: Callable[[str, str, str], None] = lambda _arn, _status, _cause: None
     invoke: Callable[[str, Any], Answer | None] = _no_function
+    administrator: tuple[str, str] | None = None
+    by_hand: Callable[[str, Mapping[str, list[str]]], str] = _nothing
 
     def context_of(self, account_id: str) -> dict[str, str]:
         """Return `aws:PrincipalOrgID` as AWS would have it for calls of an account."""
