@@ -21,3 +21,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if touches(_PATCHED) and touches(_PLAIN):
         message = "tests/local and tests/pipeline change moto for good: run them apart (make unit, make pipeline)"
         raise pytest.UsageError(message)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at how many points the process was let die (tests/unit/test_crash_points.py and tests/functions)."""
+    points = [report for report in terminalreporter.getreports("passed") if "a_crash_neither_doubles" in report.nodeid]
+    if points:
+        terminalreporter.write_line(f"crash points survived, before and after each call: {len(points)}")

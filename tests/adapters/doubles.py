@@ -10,7 +10,7 @@ from botocore.compat import HTTPHeaders
 from botocore.stub import Stubber
 from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import CONFIG
-from portcullis.model import Kind, Target, Work
+from portcullis.model import Cause, Kind, Target, Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ TABLE = "portcullis"
 def work(message_id: str = "message-1", *, resource_id: str = "vpc-1", trigger: str = "", **place: str) -> Work:
     """Return a message about a VPC: in ``account_id`` and ``region``, or in ACCOUNT and REGION."""
     target = Target(place.get("account_id", ACCOUNT), place.get("region", REGION), Kind.VPC, resource_id)
-    return Work(target, message_id, trigger)
+    return Work(target, message_id, Cause(trigger))
 
 
 class SetClock:

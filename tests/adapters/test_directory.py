@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.directory import OrganizationsDirectory
 from portcullis.errors import TransientError
 
-from tests.adapters.doubles import Wire
+from tests.adapters.doubles import SetClock, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class Organisation:
 
     def below(self, *parents: str) -> frozenset[str]:
         """Ask the directory."""
-        return OrganizationsDirectory(self.client, parents).active_accounts()
+        return OrganizationsDirectory(self.client, parents, SetClock()).active_accounts()
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_a_closed_account_is_left_out_from_then_on(organisation: Organisation) -
 def test_an_account_that_joins_or_leaves_is_seen_the_next_time(organisation: Organisation) -> None:
     """Nothing is remembered: who joins is in the next sweep, and who moves out is not."""
     unit, other = (organisation.unit(name, organisation.root) for name in ("shop", "other"))
-    directory = OrganizationsDirectory(organisation.client, [unit])
+    directory = OrganizationsDirectory(organisation.client, [unit], SetClock())
     assert directory.active_accounts() == frozenset()
 
     account_id = organisation.account("new", unit)
@@ -112,7 +113,68 @@ def test_the_management_account_is_named(organisation: Organisation) -> None:
     """StackSets leave it out, so the survey says of it what to do by hand."""
     expected = organisation.client.describe_organization()["Organization"]["MasterAccountId"]
 
-    assert OrganizationsDirectory(organisation.client, []).management_account_id() == expected
+    assert OrganizationsDirectory(organisation.client, [], SetClock()).management_account_id() == expected
+
+
+# ---- Units ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_units_of_an_account_go_from_the_root_down(organisation: Organisation) -> None:
+    """All of them, whatever the target units are; of an account right below the root only the root."""
+    shop = organisation.unit("shop", organisation.root)
+    team = organisation.unit("team", shop)
+    deep, top = organisation.account("deep", team), organisation.account("top", organisation.root)
+    directory = OrganizationsDirectory(organisation.client, [], SetClock())
+
+    assert directory.units_of(deep) == (organisation.root, shop, team)
+    assert directory.units_of(top) == (organisation.root,)
+
+
+def test_who_is_whose_parent_is_remembered_for_a_quarter_of_an_hour(organizations: Script) -> None:
+    """Accounts of one unit share what is known above it; an account that moved is seen to have moved after that."""
+
+    def expect(child: str, parent: str) -> None:
+        kind = "ROOT" if parent == ROOT else "ORGANIZATIONAL_UNIT"
+        organizations.expect("list_parents", {"Parents": [{"Id": parent, "Type": kind}]}, {"ChildId": child})
+
+    clock, unit, other = SetClock(), "ou-ab12-11111111", "ou-ab12-22222222"
+    directory = OrganizationsDirectory(organizations.client, [], clock)
+
+    expect("111122223333", unit)
+    expect(unit, ROOT)
+    assert directory.units_of("111122223333") == (ROOT, unit)
+    expect("222233334444", unit)
+    assert directory.units_of("222233334444") == (ROOT, unit)
+    clock.time += timedelta(minutes=14, seconds=59)
+    assert directory.units_of("111122223333") == (ROOT, unit)
+
+    clock.time += timedelta(seconds=1)
+    expect("111122223333", other)
+    expect(other, ROOT)
+    assert directory.units_of("111122223333") == (ROOT, other)
+
+
+def test_an_empty_page_of_parents_is_not_the_last(organizations: Script) -> None:
+    """AWS Organizations may answer one ("ListParents")."""
+    parents = {"Parents": [{"Id": ROOT, "Type": "ROOT"}]}
+    organizations.expect("list_parents", {"Parents": [], "NextToken": "t1"}, {"ChildId": "111122223333"})
+    organizations.expect("list_parents", parents, {"ChildId": "111122223333", "NextToken": "t1"})
+
+    assert OrganizationsDirectory(organizations.client, [], SetClock()).units_of("111122223333") == (ROOT,)
+
+
+@pytest.mark.parametrize("code", ["TooManyRequestsException", "AccessDeniedException", "ChildNotFoundException"])
+def test_units_that_cannot_be_read_are_not_no_units(organizations: Script, code: str) -> None:
+    """An exemption or a scope may name one: the look fails, and nothing of it is remembered."""
+    unit = "ou-ab12-11111111"
+    organizations.expect("list_parents", {"Parents": [{"Id": unit, "Type": "ORGANIZATIONAL_UNIT"}]})
+    organizations.refuse("list_parents", code)
+    organizations.expect("list_parents", {"Parents": [{"Id": ROOT, "Type": "ROOT"}]}, {"ChildId": unit})
+    directory = OrganizationsDirectory(organizations.client, [], SetClock())
+
+    with pytest.raises(TransientError, match=f"^looking up the units above 111122223333: {code}"):
+        directory.units_of("111122223333")
+    assert directory.units_of("111122223333") == (ROOT, unit)
 
 
 # ---- Pages, and what older answers look like -----------------------------------------------------------------------
@@ -136,7 +198,7 @@ def test_every_page_is_read_even_an_empty_one(organizations: Script) -> None:
     expect("list_accounts_for_parent", "Accounts", unit, [], accounts(4))
     expect("list_organizational_units_for_parent", "OrganizationalUnits", unit, [])
 
-    found = OrganizationsDirectory(organizations.client, [ROOT]).active_accounts()
+    found = OrganizationsDirectory(organizations.client, [ROOT], SetClock()).active_accounts()
 
     assert found == {f"{number:012}" for number in range(1, 5)}
 
@@ -163,14 +225,14 @@ def test_active_is_what_state_says_or_status_where_there_is_no_state(
     organizations.expect("list_accounts_for_parent", {"Accounts": [{"Id": "111122223333", **said}]})
     organizations.expect("list_organizational_units_for_parent", {"OrganizationalUnits": []})
 
-    found = OrganizationsDirectory(organizations.client, [ROOT]).active_accounts()
+    found = OrganizationsDirectory(organizations.client, [ROOT], SetClock()).active_accounts()
 
     assert found == ({"111122223333"} if governed else frozenset())
 
 
 def test_without_targets_nothing_is_asked(organizations: Script) -> None:
     """Then only the additional accounts are governed."""
-    assert OrganizationsDirectory(organizations.client, []).active_accounts() == frozenset()
+    assert OrganizationsDirectory(organizations.client, [], SetClock()).active_accounts() == frozenset()
     assert organizations.calls == []
 
 
@@ -186,7 +248,7 @@ def test_half_a_list_is_no_list(organizations: Script, code: str) -> None:
     organizations.refuse("list_organizational_units_for_parent", code)
 
     with pytest.raises(TransientError, match=f"^listing the accounts of the organisation: {code}"):
-        OrganizationsDirectory(organizations.client, [ROOT]).active_accounts()
+        OrganizationsDirectory(organizations.client, [ROOT], SetClock()).active_accounts()
 
 
 def test_an_organisation_that_cannot_be_described_is_transient(organizations: Script) -> None:
@@ -194,7 +256,7 @@ def test_an_organisation_that_cannot_be_described_is_transient(organizations: Sc
     organizations.refuse("describe_organization", "AccessDeniedException")
 
     with pytest.raises(TransientError, match=r"^describing the organisation: AccessDeniedException"):
-        OrganizationsDirectory(organizations.client, []).management_account_id()
+        OrganizationsDirectory(organizations.client, [], SetClock()).management_account_id()
 
 
 def test_organizations_is_tried_three_times(session: boto3.Session, naps: list[float]) -> None:
@@ -203,7 +265,7 @@ def test_organizations_is_tried_three_times(session: boto3.Session, naps: list[f
     wire = Wire(client, EndpointConnectionError(endpoint_url="https://organizations"))
 
     with pytest.raises(TransientError, match="EndpointConnectionError"):
-        OrganizationsDirectory(client, [ROOT]).active_accounts()
+        OrganizationsDirectory(client, [ROOT], SetClock()).active_accounts()
 
     assert wire.attempts == 3
     assert len(naps) == 2

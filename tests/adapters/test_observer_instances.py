@@ -11,7 +11,7 @@ from portcullis.adapters.observer import Ec2Observer
 from portcullis.errors import ObservationError, TransientError
 from portcullis.model import Instance, InstanceProfile, Scope
 
-from tests.adapters.doubles import ACCOUNT, HOME_REGION, REGION, PreparedAccounts
+from tests.adapters.doubles import ACCOUNT, HOME_REGION, REGION, PreparedAccounts, SetClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ class Place:
         self.ec2 = ec2
         self.iam = iam
         self.accounts = PreparedAccounts(ec2=ec2.client, iam=iam.client)
-        self.observer = Ec2Observer(self.accounts, HOME_REGION)
+        self.observer = Ec2Observer(self.accounts, HOME_REGION, SetClock())
 
     def holds(self, instances: Sequence[dict[str, Any]], associations: Sequence[dict[str, Any]] = ()) -> None:
         """Expect one look at instances and associations, one page each."""
@@ -98,7 +98,7 @@ class Place:
 
     def look(self, *instance_ids: str) -> dict[str, Instance]:
         """Observe some instances."""
-        return dict(self.observer.observe(some(*instance_ids), PROFILE).instances)
+        return dict(self.observer.observe(some(*instance_ids), [PROFILE]).instances)
 
 
 @pytest.fixture
@@ -145,14 +145,17 @@ def test_instances_are_seen_with_and_without_profiles(accounts: Accounts, people
     having = people.launch(IamInstanceProfile={"Arn": web})
     lacking = people.launch(TagSpecifications=tags)
 
-    seen = Ec2Observer(accounts, HOME_REGION).observe(some(having, lacking), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(having, lacking), [PROFILE])
 
     assert seen.instances[having].profile == InstanceProfile("web", web, ("web-role",))
     assert seen.instances[lacking].profile is None
     assert seen.instances[lacking].tags == {"team": "shop"}
     assert seen.instances[lacking].state == "running"
     assert seen.instances[lacking].vpc_id
-    assert seen.default_profile == InstanceProfile(PROFILE, default, (PROFILE,))
+    assert seen.profiles == {PROFILE: InstanceProfile(PROFILE, default, (PROFILE,))}
+    (held,) = people.ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    assert seen.instances[having].association_id == held["AssociationId"]
+    assert seen.instances[lacking].association_id == ""
     assert seen.vpcs == {}
 
 
@@ -161,7 +164,7 @@ def test_an_instance_that_is_terminated_or_unknown_is_gone(accounts: Accounts, p
     kept, ended = people.launch(), people.launch()
     people.ec2.terminate_instances(InstanceIds=[ended])
 
-    seen = Ec2Observer(accounts, HOME_REGION).observe(some(kept, ended, "i-0123456789abcdef0"), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(kept, ended, "i-0123456789abcdef0"), [PROFILE])
 
     assert set(seen.instances) == {kept}
 
@@ -175,7 +178,7 @@ def test_a_replaced_profile_is_seen_at_once(accounts: Accounts, people: Member) 
         AssociationId=held[0]["AssociationId"], IamInstanceProfile={"Arn": new}
     )
 
-    seen = Ec2Observer(accounts, HOME_REGION).observe(some(instance_id), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(instance_id), [PROFILE])
 
     assert seen.instances[instance_id].profile == InstanceProfile("new", new, ("new-role",))
 
@@ -184,7 +187,7 @@ def test_a_sweep_sees_every_instance(accounts: Accounts, people: Member) -> None
     """All that live, in all VPCs, beside the VPCs themselves."""
     launched = {people.launch() for _ in range(3)}
 
-    seen = Ec2Observer(accounts, HOME_REGION).observe(Scope(ACCOUNT, REGION, everything=True), PROFILE)
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(Scope(ACCOUNT, REGION, everything=True), [PROFILE])
 
     assert set(seen.instances) == launched
     assert seen.vpcs
@@ -232,7 +235,7 @@ def test_a_sweep_filters_nothing(place: Place) -> None:
     none: dict[str, Any] = {"IamInstanceProfileAssociations": []}
     place.ec2.expect("describe_iam_instance_profile_associations", none, {"MaxResults": 1000})
 
-    seen = place.observer.observe(Scope(ACCOUNT, REGION, everything=True), PROFILE)
+    seen = place.observer.observe(Scope(ACCOUNT, REGION, everything=True), [PROFILE])
 
     assert seen.instances == {}
     assert place.iam.calls == []
@@ -326,7 +329,9 @@ def test_only_live_associations_give_a_profile(place: Place, state: str, *, coun
         place.lacks()
 
     expected = InstanceProfile("web", arn("web"), ("web-role",)) if counts else None
-    assert place.look("i-1")["i-1"].profile == expected
+    seen = place.look("i-1")["i-1"]
+    assert seen.profile == expected
+    assert seen.association_id == ("iip-assoc-i-1" if counts else "")
 
 
 def test_the_association_outranks_the_instance_s_own_word(place: Place) -> None:
@@ -415,33 +420,32 @@ def test_many_profiles_are_listed_in_pages(place: Place) -> None:
     ]
 
 
-def test_the_default_profile_is_looked_up_only_when_an_instance_lacks_one(place: Place) -> None:
-    """Where every instance has a profile, the default one is not asked for."""
+def test_the_profiles_to_give_are_looked_up_only_when_an_instance_lacks_one(place: Place) -> None:
+    """Where every instance has a profile, none is asked for."""
     place.holds([instance("i-1")], [association("i-1", arn("web"))])
     place.knows(profile("web", "web-role"))
 
-    seen = place.observer.observe(some("i-1"), PROFILE)
+    seen = place.observer.observe(some("i-1"), [PROFILE, "company-default"])
 
-    assert seen.default_profile is None
+    assert seen.profiles == {}
     assert place.iam.calls == ["GetInstanceProfile"]
 
 
-def test_the_default_profile_is_the_one_that_the_policy_names(place: Place) -> None:
-    """It is asked for by the name that the caller gives."""
+def test_the_profiles_to_give_are_those_that_the_caller_names_and_the_account_has(place: Place) -> None:
+    """Each is asked for by its name, in order; one that the account lacks is left out."""
     place.holds([instance("i-1")])
     place.knows(profile("company-default", "company-role"))
-
-    seen = place.observer.observe(some("i-1"), "company-default")
-
-    assert seen.default_profile == InstanceProfile("company-default", arn("company-default"), ("company-role",))
-
-
-def test_a_missing_default_profile_is_none(place: Place) -> None:
-    """An account without it is seen as it is."""
-    place.holds([instance("i-1")])
     place.lacks()
+    place.knows(profile("team-default"))
 
-    assert place.observer.observe(some("i-1"), PROFILE).default_profile is None
+    seen = place.observer.observe(some("i-1"), {"team-default", "company-default", "gone-default"})
+
+    assert seen.profiles == {
+        "company-default": InstanceProfile("company-default", arn("company-default"), ("company-role",)),
+        "team-default": InstanceProfile("team-default", arn("team-default")),
+    }
+    asked = [request["InstanceProfileName"] for _, request in place.iam.requests]
+    assert asked == ["company-default", "gone-default", "team-default"]
 
 
 # ---- What goes wrong -----------------------------------------------------------------------------------------------

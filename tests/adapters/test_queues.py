@@ -12,7 +12,7 @@ from portcullis import work
 from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.queues import SqsDeadLetters, SqsWorkQueue
 from portcullis.errors import TransientError
-from portcullis.model import Kind, Target
+from portcullis.model import Caller, Cause, Kind, Target
 
 from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, REGION, SetClock, Wire
 
@@ -76,14 +76,14 @@ def test_targets_are_sent_ten_at_a_time(queue: SqsWorkQueue, sqs: Any, url: str)
     sqs.meta.events.register(
         "before-parameter-build.sqs.SendMessageBatch", lambda params, **_: sizes.append(len(params["Entries"]))
     )
-    sent = {target(n): f"CreateVpc/{n}" for n in range(23)}
+    sent = [(target(n), Cause(f"CreateVpc/{n}", Caller.CDK)) for n in range(23)]
 
     queue.send(sent)
 
     messages = receive(sqs, url)
     assert sizes == [10, 10, 3]
     received = [work.decode(message["Body"], message["MessageId"]) for message in messages]
-    assert {each.target: each.trigger for each in received} == sent
+    assert {each.target: each.cause for each in received} == dict(sent)
     assert len(messages) == 23
     for message, each in zip(messages, received, strict=True):
         assert message["Attributes"]["MessageGroupId"] == each.target.key
@@ -92,23 +92,24 @@ def test_targets_are_sent_ten_at_a_time(queue: SqsWorkQueue, sqs: Any, url: str)
 def test_the_request_for_a_message(scripted: Script, clock: SetClock) -> None:
     """Body, group and deduplication id of a target, word for word; no delay, which FIFO queues refuse."""
     whole = Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION)
+    cause = Cause("sweep/one")
     slot = int(clock.now().timestamp() / 20)
     entry = {
         "Id": "0",
-        "MessageBody": work.encode(whole, "sweep/one"),
+        "MessageBody": work.encode(whole, cause),
         "MessageGroupId": f"{ACCOUNT}/{REGION}/account-region/*",
-        "MessageDeduplicationId": hashlib.sha256(f"{whole.key}|{slot}".encode()).hexdigest(),
+        "MessageDeduplicationId": hashlib.sha256(f"{whole.key}|[null, false, null]|{slot}".encode()).hexdigest(),
     }
     scripted.expect("send_message_batch", {"Successful": [], "Failed": []}, {"QueueUrl": URL, "Entries": [entry]})
 
-    SqsWorkQueue(scripted.client, URL, DELAY, clock).send({whole: "sweep/one"})
+    SqsWorkQueue(scripted.client, URL, DELAY, clock).send([(whole, cause)])
 
     assert scripted.calls == ["SendMessageBatch"]
 
 
 def test_nothing_to_send_is_no_call(scripted: Script, clock: SetClock) -> None:
     """SQS refuses an empty batch, so none is sent."""
-    SqsWorkQueue(scripted.client, URL, DELAY, clock).send({})
+    SqsWorkQueue(scripted.client, URL, DELAY, clock).send([])
 
     assert scripted.calls == []
 
@@ -116,14 +117,14 @@ def test_nothing_to_send_is_no_call(scripted: Script, clock: SetClock) -> None:
 def test_a_burst_about_one_resource_is_one_message(queue: SqsWorkQueue, sqs: Any, url: str, clock: SetClock) -> None:
     """Within a window of two thirds of the delay it is sent once; the next window sends it again."""
     for number in range(5):
-        queue.send({target(): f"CreateSubnet/{number}"})
+        queue.send([(target(), Cause(f"CreateSubnet/{number}"))])
     clock.time += timedelta(seconds=19)
-    queue.send({target(): "RunInstances/1"})
+    queue.send([(target(), Cause("RunInstances/1"))])
     burst = receive(sqs, url)
     sqs.delete_message(QueueUrl=url, ReceiptHandle=burst[0]["ReceiptHandle"])
 
     clock.time += timedelta(seconds=1)
-    queue.send({target(): "RunInstances/1"})
+    queue.send([(target(), Cause("RunInstances/1"))])
 
     assert len(burst) == 1
     assert len(receive(sqs, url)) == 1
@@ -133,9 +134,18 @@ def test_two_resources_do_not_hide_each_other(queue: SqsWorkQueue, sqs: Any, url
     """The same id in two accounts is two resources."""
     sent = [target(), Target(OTHER_ACCOUNT, REGION, Kind.VPC, "vpc-000"), Target(ACCOUNT, REGION, Kind.INSTANCE, "i-1")]
 
-    queue.send(dict.fromkeys(sent, "CreateVpc/1"))
+    queue.send([(each, Cause("CreateVpc/1")) for each in sent])
 
     assert {work.decode(message["Body"], "m").target for message in receive(sqs, url)} == set(sent)
+
+
+def test_two_kinds_of_callers_do_not_hide_each_other(queue: SqsWorkQueue, sqs: Any, url: str) -> None:
+    """How long Portcullis waits depends on them: both messages arrive, in order, in the group of the resource."""
+    sent = [Cause("CreateVpc/1", Caller.CONSOLE), Cause("CreateSubnet/1", Caller.TERRAFORM)]
+
+    queue.send([(target(), cause) for cause in sent])
+
+    assert [work.decode(message["Body"], "m").cause for message in receive(sqs, url)] == sent
 
 
 def test_entries_that_sqs_refuses_are_transient(scripted: Script, clock: SetClock) -> None:
@@ -145,7 +155,7 @@ def test_entries_that_sqs_refuses_are_transient(scripted: Script, clock: SetCloc
     scripted.expect("send_message_batch", {"Successful": taken, "Failed": failed})
 
     with pytest.raises(TransientError, match="refused 1 messages: InternalError"):
-        SqsWorkQueue(scripted.client, URL, DELAY, clock).send({target(0): "", target(1): ""})
+        SqsWorkQueue(scripted.client, URL, DELAY, clock).send([(target(0), Cause()), (target(1), Cause())])
 
 
 @pytest.mark.parametrize(
@@ -156,7 +166,7 @@ def test_whatever_is_wrong_with_the_work_queue_is_worth_a_retry(scripted: Script
     scripted.refuse("send_message_batch", code)
 
     with pytest.raises(TransientError, match=f"^sending to the work queue: {code}"):
-        SqsWorkQueue(scripted.client, URL, DELAY, clock).send({target(): "RunInstances/1"})
+        SqsWorkQueue(scripted.client, URL, DELAY, clock).send([(target(), Cause("RunInstances/1"))])
 
 
 def test_an_unreachable_work_queue_is_transient(session: boto3.Session, clock: SetClock, naps: list[float]) -> None:
@@ -165,14 +175,14 @@ def test_an_unreachable_work_queue_is_transient(session: boto3.Session, clock: S
     Wire(client, EndpointConnectionError(endpoint_url="https://sqs"))
 
     with pytest.raises(TransientError, match="EndpointConnectionError"):
-        SqsWorkQueue(client, URL, DELAY, clock).send({target(): "RunInstances/1"})
+        SqsWorkQueue(client, URL, DELAY, clock).send([(target(), Cause("RunInstances/1"))])
 
     assert len(naps) == 2
 
 
 def test_a_postponed_message_is_invisible(queue: SqsWorkQueue, sqs: Any, url: str) -> None:
     """Zero seconds make it visible at once; more keep it, and its group, away."""
-    queue.send({target(): "RunInstances/1"})
+    queue.send([(target(), Cause("RunInstances/1"))])
     (message,) = receive(sqs, url)
 
     queue.postpone(message["ReceiptHandle"], 0)

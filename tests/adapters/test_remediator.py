@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
-from portcullis.adapters.accounts import Role
-from portcullis.adapters.calls import CONFIG
-from portcullis.adapters.remediator import Ec2Remediator
-from portcullis.errors import NotAdmittedError, ObservationError, TransientError
-from portcullis.model import (
-    CONTROL_TAG,
-    OWNERSHIP_TAG,
+from portcullis.actions import (
     AddRouteTables,
     AssociateInstanceProfile,
     CreateGatewayEndpoint,
-    Outcome,
-    Result,
+    DeleteEndpoint,
+    DisassociateInstanceProfile,
+    RemoveRouteTables,
 )
+from portcullis.adapters.accounts import Role
+from portcullis.adapters.calls import CONFIG
+from portcullis.adapters.endpoint_policies import digest
+from portcullis.adapters.remediator import Ec2Remediator
+from portcullis.errors import NotAdmittedError, ObservationError, TransientError
+from portcullis.model import CHANGE_TAG, CONTROL_TAG, OWNERSHIP_TAG, Outcome, Result
 
 from tests.adapters.doubles import ACCOUNT, REGION, PreparedAccounts, Wire, ec2_error, work
 
@@ -28,21 +28,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import boto3
+    from portcullis.actions import Action
     from portcullis.adapters.accounts import Accounts
-    from portcullis.model import Action
 
     from tests.adapters.doubles import Script
 
 S3 = f"com.amazonaws.{REGION}.s3"
 CREATE = CreateGatewayEndpoint("VPCE.1", "vpc-1", S3, ("rtb-1", "rtb-2"))
 ADD = AddRouteTables("VPCE.1", "vpc-1", "vpce-1", S3, ("rtb-1", "rtb-2"))
+REMOVE = RemoveRouteTables("VPCE.1", "vpc-1", "vpce-1", S3, ("rtb-1", "rtb-2"))
+DELETE = DeleteEndpoint("VPCE.1", "vpc-1", "vpce-1", S3)
 ASSOCIATE = AssociateInstanceProfile("ROLE.1", "i-1", "portcullis-default")
-OPERATIONS = {
+DISASSOCIATE = DisassociateInstanceProfile("ROLE.1", "i-1", "portcullis-default", "iip-assoc-1")
+OPERATIONS: dict[Action, str] = {
     CREATE: "create_vpc_endpoint",
     ADD: "modify_vpc_endpoint",
+    REMOVE: "modify_vpc_endpoint",
+    DELETE: "delete_vpc_endpoints",
     ASSOCIATE: "associate_iam_instance_profile",
+    DISASSOCIATE: "disassociate_iam_instance_profile",
 }
-MADE = {"VpcEndpointId": "vpce-9", "State": "available", "RouteTableIds": ["rtb-1", "rtb-2"]}
+POLICY = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Principal": "*"}]}'
+MADE = {
+    "VpcEndpointId": "vpce-9",
+    "State": "available",
+    "RouteTableIds": ["rtb-2", "rtb-1"],
+    "PolicyDocument": POLICY,
+}
+CHANGE = "20261123T121530Z-1a2b3c4d5e"
+OTHER_CHANGE = "20261123T121531Z-0000000000"
 
 
 class Ec2:
@@ -52,14 +66,14 @@ class Ec2:
         self.script = script
         self.accounts = PreparedAccounts(ec2=script.client)
 
-    def perform(self, action: Action, cause: str = "message-1") -> Outcome:
-        """Perform an action because of a message."""
-        return Ec2Remediator(self.accounts).perform(work(cause), action)
+    def perform(self, action: Action, change_id: str = CHANGE) -> Outcome:
+        """Perform an action as a change of the ledger."""
+        return Ec2Remediator(self.accounts).perform(work(), action, change_id)
 
-    def create(self, answer: dict[str, Any] | None = None, cause: str = "message-1", action: Action = CREATE) -> Any:
+    def create(self, answer: dict[str, Any] | None = None, change_id: str = CHANGE) -> Any:
         """Perform a creation that AWS answers; returns the outcome and the request."""
         self.script.expect("create_vpc_endpoint", {"VpcEndpoint": answer or MADE})
-        outcome = self.perform(action, cause)
+        outcome = self.perform(CREATE, change_id)
         return outcome, self.script.requests[-1][1]
 
 
@@ -72,47 +86,95 @@ def ec2(script: Callable[[str], Script]) -> Ec2:
 # ---- Against moto --------------------------------------------------------------------------------------------------
 
 
-def test_an_endpoint_is_created_with_its_routes_and_tags(accounts: Accounts, member: Callable[..., Any]) -> None:
-    """The route table gets the route, and the endpoint says whose it is and for which control."""
-    client = member("ec2", ACCOUNT)
-    vpc_id = client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    here = [{"Name": "vpc-id", "Values": [vpc_id]}]
-    table_id = client.describe_route_tables(Filters=here)["RouteTables"][0]["RouteTableId"]
-    action = CreateGatewayEndpoint("VPCE.1", vpc_id, S3, (table_id,))
+class Network:
+    """A VPC of a member account in moto, and the remediator."""
 
-    outcome = Ec2Remediator(accounts).perform(work(), action)
+    def __init__(self, accounts: Accounts, client: Any) -> None:
+        self.client = client
+        self.vpc_id = client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        self._here = [{"Name": "vpc-id", "Values": [self.vpc_id]}]
+        self.table_id = client.describe_route_tables(Filters=self._here)["RouteTables"][0]["RouteTableId"]
+        self._remediator = Ec2Remediator(accounts)
 
-    (made,) = client.describe_vpc_endpoints(Filters=here)["VpcEndpoints"]
+    def perform(self, action: Action) -> Outcome:
+        """Perform an action."""
+        return self._remediator.perform(work(), action, CHANGE)
+
+    def endpoints(self) -> list[dict[str, Any]]:
+        """Return the endpoints that are there; moto goes on listing what is deleted."""
+        found = self.client.describe_vpc_endpoints(Filters=self._here)["VpcEndpoints"]
+        return [endpoint for endpoint in found if endpoint["State"] != "deleted"]
+
+    def routes(self) -> set[str]:
+        """Return where the routes of the main table lead."""
+        (table,) = self.client.describe_route_tables(RouteTableIds=[self.table_id])["RouteTables"]
+        return {route.get("GatewayId", "") for route in table["Routes"]}
+
+
+@pytest.fixture
+def network(accounts: Accounts, member: Callable[..., Any]) -> Network:
+    """Return a VPC in moto."""
+    return Network(accounts, member("ec2", ACCOUNT))
+
+
+def test_an_endpoint_is_created_with_its_routes_and_tags(network: Network) -> None:
+    """The route table gets the route, and the endpoint says whose it is, for which control and by which change."""
+    action = CreateGatewayEndpoint("VPCE.1", network.vpc_id, S3, (network.table_id,))
+
+    outcome = network.perform(action)
+
+    (made,) = network.endpoints()
     assert outcome == Outcome(
         action,
         Result.APPLIED,
         made["VpcEndpointId"],
-        f"Portcullis created {made['VpcEndpointId']} ({S3}) on {table_id}.",
+        f"Portcullis created {made['VpcEndpointId']} ({S3}) on {network.table_id}.",
+        {"route_table_ids": [network.table_id], "policy_digest": digest(made["PolicyDocument"])},
     )
     assert (made["VpcEndpointType"], made["ServiceName"]) == ("Gateway", S3)
-    assert {tag["Key"]: tag["Value"] for tag in made["Tags"]} == {OWNERSHIP_TAG: "true", CONTROL_TAG: "VPCE.1"}
-    routes = client.describe_route_tables(RouteTableIds=[table_id])["RouteTables"][0]["Routes"]
-    assert made["VpcEndpointId"] in {route.get("GatewayId") for route in routes}
+    assert {tag["Key"]: tag["Value"] for tag in made["Tags"]} == {
+        OWNERSHIP_TAG: "true",
+        CONTROL_TAG: "VPCE.1",
+        CHANGE_TAG: CHANGE,
+    }
+    assert made["VpcEndpointId"] in network.routes()
 
 
-def test_a_profile_is_associated(accounts: Accounts, member: Callable[..., Any]) -> None:
-    """The instance has the profile afterwards, and the outcome names the association."""
-    client = member("ec2", ACCOUNT)
+def test_an_endpoint_is_deleted(network: Network) -> None:
+    """It is gone; deleting what is gone is no failure."""
+    made = network.perform(CreateGatewayEndpoint("VPCE.1", network.vpc_id, S3, (network.table_id,))).resource_id
+    assert made
+    action = DeleteEndpoint("VPCE.1", network.vpc_id, made, S3)
+
+    outcome = network.perform(action)
+
+    assert outcome == Outcome(action, Result.APPLIED, made, f"Portcullis deleted {made} ({S3}).")
+    assert network.endpoints() == []
+
+
+def test_a_profile_is_associated_and_taken_off_again(network: Network, member: Callable[..., Any]) -> None:
+    """The instance has the profile afterwards, and the outcome names the association, which is then ended."""
+    client = network.client
     profile = member("iam", ACCOUNT).create_instance_profile(InstanceProfileName="portcullis-default")
     launched = client.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     action = AssociateInstanceProfile("ROLE.1", launched, "portcullis-default")
 
-    outcome = Ec2Remediator(accounts).perform(work(), action)
+    outcome = network.perform(action)
 
     (held,) = client.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    made = held["AssociationId"]
     assert held["InstanceId"] == launched
     assert held["IamInstanceProfile"]["Arn"] == profile["InstanceProfile"]["Arn"]
-    assert outcome == Outcome(
-        action,
-        Result.APPLIED,
-        held["AssociationId"],
-        f"Portcullis associated portcullis-default with {launched} ({held['AssociationId']}).",
-    )
+    said = f"Portcullis associated portcullis-default with {launched} ({made})."
+    assert outcome == Outcome(action, Result.APPLIED, made, said, {"profile": "portcullis-default"})
+
+    undo = DisassociateInstanceProfile("ROLE.1", launched, "portcullis-default", made)
+    undone, again = network.perform(undo), network.perform(undo)
+
+    said = f"Portcullis took portcullis-default off {launched} ({made})."
+    assert undone == Outcome(undo, Result.APPLIED, made, said, {"profile": None})
+    assert again == Outcome(undo, Result.APPLIED, made, f"{made} was gone already.")
+    assert client.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"] == []
 
 
 # ---- The requests --------------------------------------------------------------------------------------------------
@@ -120,54 +182,77 @@ def test_a_profile_is_associated(accounts: Accounts, member: Callable[..., Any])
 
 def test_the_request_for_an_endpoint(ec2: Ec2) -> None:
     """Type, service, tables, tags and a token are all sent: none is left to a default of AWS or the SDK."""
-    _, request = ec2.create()
+    outcome, request = ec2.create()
 
-    assert re.fullmatch(r"[0-9a-f]{64}", request.pop("ClientToken"))
     assert request == {
         "VpcId": "vpc-1",
         "ServiceName": S3,
         "VpcEndpointType": "Gateway",
         "RouteTableIds": ["rtb-1", "rtb-2"],
+        "ClientToken": CHANGE,
         "TagSpecifications": [
             {
                 "ResourceType": "vpc-endpoint",
-                "Tags": [{"Key": OWNERSHIP_TAG, "Value": "true"}, {"Key": CONTROL_TAG, "Value": "VPCE.1"}],
+                "Tags": [
+                    {"Key": OWNERSHIP_TAG, "Value": "true"},
+                    {"Key": CONTROL_TAG, "Value": "VPCE.1"},
+                    {"Key": CHANGE_TAG, "Value": CHANGE},
+                ],
             }
         ],
     }
+    assert outcome.after == {"route_table_ids": ["rtb-1", "rtb-2"], "policy_digest": digest(POLICY)}
 
 
-def test_the_token_is_the_same_for_a_redelivered_message(ec2: Ec2) -> None:
-    """The same cause and action create one endpoint, however often they are performed."""
-    (_, first), (_, second) = ec2.create(), ec2.create()
+def test_the_change_is_the_token(ec2: Ec2) -> None:
+    """The same change makes one endpoint, however often it is performed; another change another one."""
+    (_, first), (_, second), (_, other) = ec2.create(), ec2.create(), ec2.create(change_id=OTHER_CHANGE)
 
-    assert first["ClientToken"] == second["ClientToken"]
-
-
-def test_the_token_differs_for_another_cause_or_action(ec2: Ec2) -> None:
-    """What is right again later, or for another table, is not answered with what was made before."""
-    other_tables = CreateGatewayEndpoint("VPCE.1", "vpc-1", S3, ("rtb-1",))
-    answers = [
-        ec2.create(),
-        ec2.create(cause="message-2"),
-        ec2.create(action=other_tables),
-        ec2.create(action=CreateGatewayEndpoint("VPCE.2", "vpc-1", "other", ("rtb-1", "rtb-2"))),
-    ]
-
-    assert len({request["ClientToken"] for _, request in answers}) == 4
+    assert first == second
+    assert (first["ClientToken"], other["ClientToken"]) == (CHANGE, OTHER_CHANGE)
 
 
-def test_route_tables_are_added_and_nothing_else(ec2: Ec2) -> None:
-    """A change of our own endpoint sends only the tables to add."""
-    ec2.script.expect(
-        "modify_vpc_endpoint",
-        {"Return": True},
-        {"VpcEndpointId": "vpce-1", "AddRouteTableIds": ["rtb-1", "rtb-2"]},
-    )
+@pytest.mark.parametrize(
+    ("action", "answer", "request_", "said"),
+    [
+        (
+            ADD,
+            {"Return": True},
+            {"VpcEndpointId": "vpce-1", "AddRouteTableIds": ["rtb-1", "rtb-2"]},
+            f"Portcullis added rtb-1, rtb-2 to vpce-1 ({S3}).",
+        ),
+        (
+            REMOVE,
+            {"Return": True},
+            {"VpcEndpointId": "vpce-1", "RemoveRouteTableIds": ["rtb-1", "rtb-2"]},
+            f"Portcullis took rtb-1, rtb-2 off vpce-1 ({S3}).",
+        ),
+        (
+            DELETE,
+            {"Unsuccessful": []},
+            {"VpcEndpointIds": ["vpce-1"]},
+            f"Portcullis deleted vpce-1 ({S3}).",
+        ),
+    ],
+    ids=["add", "remove", "delete"],
+)
+def test_an_endpoint_of_ours_is_changed_as_told_and_not_otherwise(
+    ec2: Ec2, action: Action, answer: dict[str, Any], request_: dict[str, Any], said: str
+) -> None:
+    """The request names one endpoint and the tables, and nothing else."""
+    ec2.script.expect(OPERATIONS[action], answer, request_)
 
-    outcome = ec2.perform(ADD)
+    assert ec2.perform(action) == Outcome(action, Result.APPLIED, "vpce-1", said)
 
-    assert outcome == Outcome(ADD, Result.APPLIED, "vpce-1", f"Portcullis added rtb-1, rtb-2 to vpce-1 ({S3}).")
+
+def test_an_association_is_ended_by_its_id(ec2: Ec2) -> None:
+    """What the instance was given since has another id, and is never touched."""
+    ec2.script.expect("disassociate_iam_instance_profile", {}, {"AssociationId": "iip-assoc-1"})
+
+    outcome = ec2.perform(DISASSOCIATE)
+
+    assert (outcome.result, outcome.resource_id) == (Result.APPLIED, "iip-assoc-1")
+    assert ec2.script.calls == ["DisassociateIamInstanceProfile"]
 
 
 def test_a_profile_is_associated_by_name_and_never_replaced(ec2: Ec2) -> None:
@@ -190,7 +275,7 @@ def test_changes_use_the_remediator_role_and_only_when_they_happen(ec2: Ec2) -> 
     assert ec2.accounts.asked == []
     ec2.script.expect("modify_vpc_endpoint", {})
 
-    remediator.perform(work("message-7", trigger="CreateVpc/1"), ADD)
+    remediator.perform(work("message-7", trigger="CreateVpc/1"), ADD, CHANGE)
 
     assert ec2.accounts.asked == [("ec2", ACCOUNT, REGION, Role.REMEDIATOR)]
     assert ec2.accounts.works == [work("message-7", trigger="CreateVpc/1")]
@@ -245,6 +330,14 @@ UNKNOWN_PROFILE = "Value (portcullis-default) for parameter iamInstanceProfile.n
         (CREATE, "UnauthorizedOperation", "with an explicit deny in a service control policy", Result.FAILED),
         (ADD, "RouteAlreadyExists", TAKEN, Result.RETRY),
         (ADD, "InvalidVpcEndpointId.NotFound", "The Vpc Endpoint Id does not exist", Result.RETRY),
+        (CREATE, "IdempotentParameterMismatch", "The client token was used for another request", Result.FAILED),
+        (ADD, "InvalidVpcEndpoint.NotFound", "The Vpc Endpoint Id does not exist", Result.RETRY),
+        (REMOVE, "InvalidRouteTableId.NotFound", "The route table does not exist", Result.RETRY),
+        (REMOVE, "UnauthorizedOperation", "no identity-based policy allows it", Result.FAILED),
+        (DELETE, "UnauthorizedOperation", "no identity-based policy allows it", Result.FAILED),
+        (DELETE, "RequestLimitExceeded", "Request limit exceeded.", Result.RETRY),
+        (DISASSOCIATE, "IncorrectInstanceState", "The instance is not in a valid state", Result.RETRY),
+        (DISASSOCIATE, "UnauthorizedOperation", "no identity-based policy allows it", Result.FAILED),
         (ADD, "UnauthorizedOperation", "no identity-based policy allows it", Result.FAILED),
         (ASSOCIATE, "InvalidParameterValue", UNKNOWN_PROFILE + "Invalid IAM Instance Profile name", Result.RETRY),
         (ASSOCIATE, "InvalidParameterValue", "Value for parameter instanceId is invalid", Result.FAILED),
@@ -266,12 +359,50 @@ def test_a_refusal_is_retried_when_another_look_may_help(
     assert outcome == Outcome(action, expected, None, said)
 
 
+@pytest.mark.parametrize(
+    ("action", "code", "made"),
+    [
+        (REMOVE, "InvalidVpcEndpointId.NotFound", "vpce-1"),
+        (REMOVE, "InvalidVpcEndpoint.NotFound", "vpce-1"),
+        (DELETE, "InvalidVpcEndpointId.NotFound", "vpce-1"),
+        (DISASSOCIATE, "InvalidAssociationID.NotFound", "iip-assoc-1"),
+    ],
+)
+def test_what_is_gone_is_taken_back(ec2: Ec2, action: Action, code: str, made: str) -> None:
+    """By somebody else, or by the same change before a crash: either way nothing is left to do."""
+    ec2.script.refuse(OPERATIONS[action], code)
+
+    assert ec2.perform(action) == Outcome(action, Result.APPLIED, made, f"{made} was gone already.")
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "expected"),
+    [
+        ("InvalidVpcEndpoint.NotFound", "The Vpc Endpoint Id does not exist", Result.APPLIED),
+        ("InvalidVpcEndpointId.NotFound", "The Vpc Endpoint Id does not exist", Result.APPLIED),
+        ("OperationNotPermitted", "It is in use", Result.FAILED),
+        ("UnauthorizedOperation", "You are not authorized", Result.FAILED),
+        ("RequestLimitExceeded", "Request limit exceeded", Result.RETRY),
+    ],
+)
+def test_a_deletion_that_succeeds_may_have_failed(ec2: Ec2, code: str, message: str, expected: Result) -> None:
+    """DeleteVpcEndpoints answers with success and names the endpoints that it did not delete."""
+    error = {"Code": code, "Message": message}
+    ec2.script.expect("delete_vpc_endpoints", {"Unsuccessful": [{"ResourceId": "vpce-1", "Error": error}]})
+
+    outcome = ec2.perform(DELETE)
+
+    assert outcome.result is expected
+    if expected is not Result.APPLIED:
+        assert outcome.detail == f"AWS did not let Portcullis {DELETE}: {code}: {message}."
+
+
 def test_an_endpoint_that_describe_does_not_show_yet_is_looked_at_again(ec2: Ec2) -> None:
     """Our own endpoint of a moment ago makes the second creation fail: that is no failure to report."""
-    made, _ = ec2.create(cause="message-1")
+    made, _ = ec2.create()
     ec2.script.refuse("create_vpc_endpoint", "RouteAlreadyExists", TAKEN)
 
-    again = ec2.perform(CREATE, "message-2")
+    again = ec2.perform(CREATE, OTHER_CHANGE)
 
     assert (made.result, again.result) == (Result.APPLIED, Result.RETRY)
     assert TAKEN in again.detail
@@ -305,12 +436,12 @@ def test_attempts_share_one_token(
     client = session.client("ec2", config=CONFIG)
     wire = Wire(client, answer)
 
-    outcome = Ec2Remediator(PreparedAccounts(ec2=client)).perform(work(), CREATE)
+    outcome = Ec2Remediator(PreparedAccounts(ec2=client)).perform(work(), CREATE, CHANGE)
 
     sent = [parse_qs(body if isinstance(body, str) else body.decode()) for body in wire.bodies]
     assert outcome.result is Result.RETRY
     assert len(sent) == 3
-    assert len({request["ClientToken"][0] for request in sent}) == 1
+    assert {request["ClientToken"][0] for request in sent} == {CHANGE}
     assert len(naps) == 2
 
 
@@ -324,7 +455,7 @@ def test_attempts_share_one_token(
 )
 def test_a_role_that_cannot_be_assumed_is_an_outcome(error: Exception, expected: Result) -> None:
     """Without the remediator role nothing is changed; the finding says why, and the loop goes on."""
-    outcome = Ec2Remediator(PreparedAccounts(ec2=error)).perform(work(), ASSOCIATE)
+    outcome = Ec2Remediator(PreparedAccounts(ec2=error)).perform(work(), ASSOCIATE, CHANGE)
 
     assert outcome == Outcome(ASSOCIATE, expected, None, f"Portcullis could not {ASSOCIATE}: {error}.")
 
@@ -332,4 +463,4 @@ def test_a_role_that_cannot_be_assumed_is_an_outcome(error: Exception, expected:
 def test_a_bug_is_not_hidden_as_an_outcome() -> None:
     """Anything that is no error of AWS or ours fails loudly."""
     with pytest.raises(ZeroDivisionError):
-        Ec2Remediator(PreparedAccounts(ec2=ZeroDivisionError())).perform(work(), CREATE)
+        Ec2Remediator(PreparedAccounts(ec2=ZeroDivisionError())).perform(work(), CREATE, CHANGE)

@@ -254,7 +254,7 @@ def test_a_question_that_fails_is_no_answer(hub: Hub, code: str, status: int, ex
         sink(hub.accounts).is_enabled(ACCOUNT, REGION)
 
 
-@pytest.mark.parametrize("doing", ["is_enabled", "import_findings"])
+@pytest.mark.parametrize("doing", ["is_enabled", "import_findings", "suppressed", "note"])
 def test_an_account_that_does_not_admit_us_is_told_apart(doing: str) -> None:
     """A sweep reports a missing role as such, so the kind of the error survives."""
     missing = NotAdmittedError("the role cannot be assumed")
@@ -262,6 +262,8 @@ def test_an_account_that_does_not_admit_us_is_told_apart(doing: str) -> None:
     calls: dict[str, Callable[[], object]] = {
         "is_enabled": lambda: hubs.is_enabled(ACCOUNT, REGION),
         "import_findings": lambda: hubs.import_findings(ACCOUNT, REGION, findings(1)),
+        "suppressed": lambda: hubs.suppressed(ACCOUNT, REGION, ["f-000"]),
+        "note": lambda: hubs.note(ACCOUNT, REGION, "f-000", "text"),
     }
 
     with pytest.raises(NotAdmittedError) as caught:
@@ -277,3 +279,141 @@ def test_the_hub_files_about_the_organisation_without_any_role(hub: Hub) -> None
 
     assert SecurityHubSink(lambda *_: hub.script.client).import_findings(ACCOUNT, REGION, made) == []
     assert hub.accounts.asked == []
+
+
+# ---- What analysts have suppressed ---------------------------------------------------------------------------------
+
+
+def asked_for(*ids: str) -> dict[str, Any]:
+    """Return the request for some findings."""
+    return {"Filters": {"Id": [{"Value": one, "Comparison": "EQUALS"} for one in ids]}, "MaxResults": 100}
+
+
+def seen(workflow: str | None, *numbers: int) -> Findings:
+    """Return findings as GetFindings shows them."""
+    status = {} if workflow is None else {"Workflow": {"Status": workflow}}
+    return [{**one, **status} for one in findings(max(numbers) + 1) if int(one["Id"][-3:]) in numbers]
+
+
+def test_suppressed_findings_are_told_from_others(hub: Hub) -> None:
+    """Whatever else an analyst has set is no suppression; one call, as the observer."""
+    shown = [*seen("NEW", 0), *seen("SUPPRESSED", 1, 3), *seen("NOTIFIED", 2), *seen("RESOLVED", 4), *seen(None, 5)]
+    ids = [f"f-{n:03}" for n in range(6)]
+    hub.script.expect("get_findings", {"Findings": shown}, asked_for(*ids))
+
+    assert sink(hub.accounts).suppressed(ACCOUNT, REGION, [*ids, ids[0]]) == {"f-001", "f-003"}
+    assert set(hub.accounts.asked) == {("securityhub", ACCOUNT, REGION, Role.OBSERVER)}
+
+
+def test_findings_that_were_not_asked_for_do_not_count(hub: Hub) -> None:
+    """Whatever comes back besides."""
+    hub.script.expect("get_findings", {"Findings": seen("SUPPRESSED", 0, 1)})
+
+    assert sink(hub.accounts).suppressed(ACCOUNT, REGION, ["f-001"]) == {"f-001"}
+
+
+def test_twenty_findings_are_asked_for_at_a_time_and_page_by_page(hub: Hub) -> None:
+    """A filter holds twenty values; a page may be followed by another."""
+    ids = [f"f-{n:03}" for n in range(41)]
+    first = asked_for(*ids[:20])
+    hub.script.expect("get_findings", {"Findings": seen("SUPPRESSED", 7), "NextToken": "more"}, first)
+    hub.script.expect("get_findings", {"Findings": seen("SUPPRESSED", 19)}, {**first, "NextToken": "more"})
+    hub.script.expect("get_findings", {"Findings": []}, asked_for(*ids[20:40]))
+    hub.script.expect("get_findings", {"Findings": seen("SUPPRESSED", 40)}, asked_for(ids[40]))
+
+    assert sink(hub.accounts).suppressed(ACCOUNT, REGION, ids) == {"f-007", "f-019", "f-040"}
+
+
+def test_nothing_to_ask_is_no_call(hub: Hub) -> None:
+    """An empty filter would mean all findings."""
+    assert sink(hub.accounts).suppressed(ACCOUNT, REGION, []) == frozenset()
+    assert hub.script.calls == []
+
+
+# ---- Notes ---------------------------------------------------------------------------------------------------------
+
+TEXT = "Portcullis created vpce-1."
+
+
+def note(hub: Hub, text: str = TEXT) -> None:
+    """Write a note on a finding."""
+    sink(hub.accounts).note(ACCOUNT, REGION, "f-000", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [(TEXT, TEXT), ("x" * 512, "x" * 512), ("x" * 513, "x" * 508 + " ...")],
+    ids=["short", "longest", "too long"],
+)
+def test_a_note_names_portcullis_and_touches_nothing_else(hub: Hub, text: str, written: str) -> None:
+    """The finding by its id and the account's own product; at most as long as Security Hub takes it."""
+    product_arn = f"arn:aws:securityhub:{REGION}:{ACCOUNT}:product/{ACCOUNT}/default"
+    request = {
+        "FindingIdentifiers": [{"Id": "f-000", "ProductArn": product_arn}],
+        "Note": {"Text": written, "UpdatedBy": "Portcullis"},
+    }
+    answer = {"ProcessedFindings": request["FindingIdentifiers"], "UnprocessedFindings": []}
+    hub.script.expect("batch_update_findings", answer, request)
+
+    note(hub, text)
+
+    assert hub.accounts.asked == [("securityhub", ACCOUNT, REGION, Role.OBSERVER)]
+
+
+def test_a_note_in_another_partition(session: boto3.Session) -> None:
+    """The product's ARN follows the Region that is called."""
+    client: Any = session.client("securityhub", region_name="cn-north-1", config=CONFIG)
+    wire = Wire(client, (200, '{"ProcessedFindings": [], "UnprocessedFindings": []}'))
+
+    sink(PreparedAccounts(securityhub=client)).note(ACCOUNT, "cn-north-1", "f-000", TEXT)
+
+    (body,) = wire.bodies
+    assert f"arn:aws-cn:securityhub:cn-north-1:{ACCOUNT}:product/{ACCOUNT}/default" in body.decode()
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("FindingNotFound", TransientError),
+        ("ConcurrentUpdateError", TransientError),
+        ("InternalFailure", TransientError),
+        ("InvalidInput", ObservationError),
+        ("FindingSizeExceeded", ObservationError),
+    ],
+)
+def test_a_note_that_was_not_written_is_told(hub: Hub, code: str, expected: type[Exception]) -> None:
+    """Only an item of an HTTP success tells it. A finding that is not there yet may be there soon."""
+    identifier = {"Id": "f-000", "ProductArn": "arn"}
+    failed = {"FindingIdentifier": identifier, "ErrorCode": code, "ErrorMessage": "it is"}
+    hub.script.expect("batch_update_findings", {"ProcessedFindings": [], "UnprocessedFindings": [failed]})
+
+    with pytest.raises(expected, match=f"^noting on f-000: {code}: it is"):
+        note(hub)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("InvalidAccessException", 401, SecurityHubOffError),
+        ("ResourceNotFoundException", 404, SecurityHubOffError),
+        ("AccessDeniedException", 403, ObservationError),
+        ("LimitExceededException", 429, TransientError),
+        ("InternalException", 500, TransientError),
+    ],
+)
+@pytest.mark.parametrize("operation", ["get_findings", "batch_update_findings"])
+def test_a_call_about_findings_that_fails_says_why(
+    hub: Hub, operation: str, code: str, status: int, expected: type[Exception]
+) -> None:
+    """Switched off, refused, or passing; never taken for nothing suppressed."""
+    hub.script.refuse(operation, code, status=status)
+
+    calls: dict[str, Callable[[], object]] = {
+        "get_findings": lambda: sink(hub.accounts).suppressed(ACCOUNT, REGION, ["f-000"]),
+        "batch_update_findings": lambda: note(hub),
+    }
+
+    with pytest.raises(expected) as caught:
+        calls[operation]()
+
+    assert type(caught.value) is expected

@@ -22,7 +22,7 @@ from botocore.httpsession import URLLib3Session
 from moto import mock_aws
 from portcullis import bootstrap, work
 from portcullis.cli import policy_file
-from portcullis.model import Kind, Target
+from portcullis.model import Cause, Kind, Target
 from samtranslator.yaml_helper import yaml_parse
 
 if TYPE_CHECKING:
@@ -104,7 +104,14 @@ def _cold() -> Iterator[None]:
 def forget() -> None:
     """Let the next invocation be a cold one."""
     bootstrap.metrics().clear_metrics()
-    for wired in (bootstrap.intake, bootstrap.reconcile, bootstrap.sweep, bootstrap.survey):
+    for wired in (
+        bootstrap.approval,
+        bootstrap.custom_actions,
+        bootstrap.intake,
+        bootstrap.reconcile,
+        bootstrap.survey,
+        bootstrap.sweep,
+    ):
         wired.cache_clear()
     for shared in (bootstrap.logger, bootstrap.metrics):
         shared.cache_clear()
@@ -141,7 +148,7 @@ def session() -> boto3.Session:
 
 
 class Hub:
-    """The hub's queues and table, made in moto as the template describes them."""
+    """The hub's queues, table, kill switch and schedule group, made in moto as the template describes them."""
 
     def __init__(self, session: boto3.Session, template: dict[str, Any], policy_path: Path) -> None:
         self.policy_path = policy_path
@@ -153,6 +160,10 @@ class Hub:
         self.table_name = str(table["TableName"])
         shape = ("TableName", "BillingMode", "AttributeDefinitions", "KeySchema")
         self.dynamodb.create_table(**{name: table[name] for name in shape})
+        for group in self._of_type("AWS::Scheduler::ScheduleGroup").values():
+            session.client("scheduler").create_schedule_group(Name=group["Name"])
+        for parameter in self._of_type("AWS::SSM::Parameter").values():
+            session.client("ssm").put_parameter(**{name: parameter[name] for name in ("Name", "Type", "Value")})
 
     def _of_type(self, resource_type: str) -> dict[str, dict[str, Any]]:
         resources = self._template["Resources"].items()
@@ -169,7 +180,7 @@ class Hub:
 
     def environment(self, logical_id: str) -> dict[str, str]:
         """Return the environment variables that the template gives a function."""
-        own = self._template["Resources"][logical_id]["Properties"]["Environment"]["Variables"]
+        own = self._template["Resources"][logical_id]["Properties"].get("Environment", {}).get("Variables", {})
         variables = self._template["Globals"]["Function"]["Environment"]["Variables"] | own
         values = {name: self._value(value) for name, value in variables.items()}
         # The one path inside a deployed layer.
@@ -180,11 +191,26 @@ class Hub:
             return str(value)
         if joined := value.get("Fn::Join"):
             return self._value(joined[1])  # a list of texts, which the tests write as one
+        if attribute := value.get("Fn::GetAtt"):
+            return self._attribute(*attribute)
         name = value["Ref"]
         if name in self._template["Parameters"]:
             return str(PARAMETERS.get(name, self._template["Parameters"][name].get("Default")))
         own = {"Table": self.table_name, "AWS::Partition": _PARTITION, "AWS::AccountId": HUB_ACCOUNT}
-        return {**self.urls, **own}[name]
+        named = {name: entry["Name"] for name, entry in self._of_type("AWS::SSM::Parameter").items()}
+        named |= {name: entry["Name"] for name, entry in self._of_type("AWS::Scheduler::ScheduleGroup").items()}
+        return str({**self.urls, **named, **own}[name])
+
+    def _attribute(self, name: str, attribute: str) -> str:
+        """Return an ARN: of a queue, of a role, or of one of the custom actions."""
+        entry = self._template["Resources"][name]
+        arns = {
+            "AWS::SQS::Queue": f"sqs:{REGION}:{HUB_ACCOUNT}:{entry['Properties'].get('QueueName')}",
+            "AWS::IAM::Role": f"iam::{HUB_ACCOUNT}:role/{entry['Properties'].get('RoleName')}",
+            "Custom::SecurityHubActions": f"securityhub:{REGION}:{HUB_ACCOUNT}:action/custom/"
+            f"Portcullis{attribute.removesuffix('Arn')}",
+        }
+        return f"arn:{_PARTITION}:{arns[entry['Type']]}"
 
     def load(self, logical_id: str) -> Handler:
         """Load a function's handler from its file, as Lambda does."""
@@ -216,8 +242,12 @@ class Hub:
 
     def triggers(self) -> dict[Target, str]:
         """Return the targets on the work queue, each with what set it off."""
+        return {target: cause.trigger for target, cause in self.causes().items()}
+
+    def causes(self) -> dict[Target, Cause]:
+        """Return the targets on the work queue, each with its cause."""
         received = [work.decode(message["Body"], message["MessageId"]) for message in self.messages("WorkQueue")]
-        return {item.target: item.trigger for item in received}
+        return {item.target: item.cause for item in received}
 
     def buried(self, logical_id: str) -> dict[str, str]:
         """Return what is in a dead-letter queue: bodies and their reasons."""
@@ -305,6 +335,18 @@ def intake(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
 
 
 @pytest.fixture
+def approval(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
+    """Return the approval function, in the environment that the template gives it."""
+    return _function(hub, "ApprovalFunction", monkeypatch)
+
+
+@pytest.fixture
+def actions(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
+    """Return the function that keeps the custom actions, in the environment that the template gives it."""
+    return _function(hub, "ActionsFunction", monkeypatch)
+
+
+@pytest.fixture
 def reconcile(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
     """Return the reconcile function, in the environment that the template gives it."""
     return _function(hub, "ReconcileFunction", monkeypatch)
@@ -356,7 +398,7 @@ class Member:
 
     def target(self, resource_id: str, kind: Kind = Kind.VPC) -> str:
         """Return the message that asks to look at something here."""
-        return work.encode(Target(self.account_id, REGION, kind, resource_id))
+        return work.encode(Target(self.account_id, REGION, kind, resource_id), Cause("test"))
 
     def endpoints(self, vpc_id: str) -> dict[str, dict[str, Any]]:
         """Return the VPC's endpoints by service."""

@@ -8,8 +8,19 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from portcullis.model import Kind, Target
-from portcullis.triggers import API_CALL, CALL_NAMES, EC2_SOURCE, PATTERNS, STATE_CHANGE, targets_of
+from portcullis.model import Caller, Kind, Target
+from portcullis.triggers import (
+    API_CALL,
+    CALL_NAMES,
+    CUSTOM_ACTION,
+    EC2_SOURCE,
+    PATTERNS,
+    SECURITY_HUB_SOURCE,
+    STATE_CHANGE,
+    cause_of,
+    conflict_of,
+    targets_of,
+)
 
 from tests.functions.conftest import ROOT
 
@@ -77,9 +88,31 @@ def test_conflicts_have_samples() -> None:
     pattern = PATTERNS["conflicts"]["detail"]
     failed = [name for name in NAMES if event(name)["detail"].get("errorCode") in pattern["errorCode"]]
 
-    assert failed == ["CreateVpcEndpoint-RouteAlreadyExists.json", "DeleteVpc-DependencyViolation.json"]
+    assert failed == [
+        "AssociateIamInstanceProfile-IncorrectState.json",
+        "CreateVpcEndpoint-RouteAlreadyExists.json",
+        "DeleteSubnet-DependencyViolation.json",
+        "DeleteVpc-DependencyViolation.json",
+    ]
     assert all(event(name)["detail"]["eventName"] in pattern["eventName"] for name in failed)
-    assert all(golden(name) for name in failed)
+    assert all(golden(name) and conflict_of(event(name)) for name in failed)
+
+
+@pytest.mark.parametrize(
+    ("name", "caller"),
+    [
+        ("CreateVpc", Caller.TERRAFORM),
+        ("CreateVpc-Cdk", Caller.CDK),
+        ("CreateVpc-CloudFormation", Caller.CLOUDFORMATION),
+        ("CreateVpc-Console", Caller.CONSOLE),
+        ("CreateVpc-Pulumi", Caller.PULUMI),
+        ("DeleteVpcEndpoints", Caller.OTHER),
+        ("InstanceStateChange", None),
+    ],
+)
+def test_every_kind_of_caller_has_a_sample(name: str, caller: Caller | None) -> None:
+    """How long a change waits depends on who is at work."""
+    assert cause_of(event(f"{name}.json")).caller is caller
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,7 +141,8 @@ def test_a_sample_is_a_whole_event(name: str) -> None:
         assert sample["source"] == "aws." + detail["eventSource"].removesuffix(".amazonaws.com")
         assert ("errorCode" in detail) == (detail["responseElements"] is None)
     else:
-        assert sample["source"] == EC2_SOURCE
+        sources = {STATE_CHANGE: EC2_SOURCE, CUSTOM_ACTION: SECURITY_HUB_SOURCE}
+        assert sample["source"] == sources[sample["detail-type"]]
 
 
 @pytest.mark.parametrize("name", NAMES)

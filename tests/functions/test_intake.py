@@ -42,12 +42,18 @@ def test_an_event_becomes_a_message_in_the_group_of_its_vpc(hub: Hub, intake: Fu
     (message,) = hub.messages("WorkQueue")
     assert answer == NOTHING_FAILED
     assert json.loads(message["Body"]) == {
-        "version": 1,
+        "version": 2,
         "account_id": "111122223333",
         "region": REGION,
         "kind": "vpc",
         "resource_id": "vpc-1",
-        "trigger": f"CreateVpc/{json.loads(sample('CreateVpc'))['detail']['eventID']}",
+        "cause": {
+            "trigger": f"CreateVpc/{json.loads(sample('CreateVpc'))['detail']['eventID']}",
+            "caller": "terraform",
+            "indirect": False,
+            "conflict": None,
+            "request": None,
+        },
     }
     assert message["Attributes"]["MessageGroupId"] == f"111122223333/{REGION}/vpc/vpc-1"
 
@@ -63,9 +69,12 @@ def test_events_about_one_vpc_are_one_message(hub: Hub, intake: Function) -> Non
     assert {json.loads(message["Body"])["resource_id"] for message in messages} == {"vpc-1", "vpc-2"}
 
 
-def test_an_event_of_our_own_call_is_dropped(hub: Hub, intake: Function) -> None:
-    """What the remediator role does must not make Portcullis look again, for ever."""
-    event = json.loads(sample("CreateVpcEndpoint"))
+@pytest.mark.parametrize("name", ["CreateVpcEndpoint", "DeleteVpcEndpoints", "CreateVpcEndpoint-RouteAlreadyExists"])
+def test_an_event_of_our_own_call_is_dropped_and_counted(
+    hub: Hub, intake: Function, output: Callable[[], Output], name: str
+) -> None:
+    """What the remediator role does must not make Portcullis look again, for ever; an alarm counts."""
+    event = json.loads(sample(name))
     issuer = event["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]
     issuer["userName"] = hub.environment("IntakeFunction")["REMEDIATOR_ROLE_NAME"]
 
@@ -74,6 +83,26 @@ def test_an_event_of_our_own_call_is_dropped(hub: Hub, intake: Function) -> None
     assert answer == NOTHING_FAILED
     assert hub.queued() == set()
     assert hub.messages("IntakeDeadLetters") == []
+    assert output().counts == {"Messages": 1, "Own": 1}
+
+
+def test_a_call_that_failed_is_told_with_what_it_named(hub: Hub, intake: Function) -> None:
+    """So that the look can make way, and only where something of ours stands in the way."""
+    intake(hub.deliver("IntakeQueue", sample("CreateVpcEndpoint-RouteAlreadyExists"), sample("CreateVpc")))
+
+    causes = [json.loads(message["Body"])["cause"] for message in hub.messages("WorkQueue")]
+    conflicts = [cause["conflict"] for cause in causes if cause["conflict"]]
+    assert len(causes) == 2, "the plain call about the same VPC is another message"
+    assert conflicts == [
+        {
+            "call": "CreateVpcEndpoint",
+            "principal": "arn:aws:sts::111122223333:assumed-role/deployment/terraform-run-4711",
+            "service_name": "com.amazonaws.eu-central-1.s3",
+            "route_table_ids": ["rtb-05bf3fd01f637d6e8"],
+            "endpoint_id": "",
+            "subnet_id": "",
+        }
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A small checkout for the tests: a hub template, member templates, a state machine, two layers, two functions."""
+"""A small checkout for the tests: a hub template, member templates, a state machine, two layers, three functions."""
 
 from __future__ import annotations
 
@@ -53,6 +53,32 @@ Resources:
       Targets:
         - Id: intake
           Arn: !GetAtt Intake.Arn
+  ActionRule:
+    Type: AWS::Events::Rule
+    Properties:
+      EventPattern:
+        source: [aws.securityhub]
+        detail-type: [Security Hub Findings - Custom Action]
+        resources: [!Ref Action]
+      Targets:
+        - Id: intake
+          Arn: !GetAtt Intake.Arn
+  Action:
+    Type: Custom::Action
+    Properties:
+      ServiceToken: !GetAtt Actions.Arn
+      Name: Mend
+      Number: 3
+  Actions:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/actions
+      Policies:
+        - Version: "2012-10-17"
+          Statement:
+            - Effect: Allow
+              Action: securityhub:*ActionTarget
+              Resource: !Sub arn:aws:securityhub:${AWS::Region}:${AWS::AccountId}:hub/default
   IntakeDeadLetters:
     Type: AWS::SQS::Queue
   Intake:
@@ -72,11 +98,12 @@ Resources:
             Principal: {Service: events.amazonaws.com}
             Action: sqs:SendMessage
             Resource: !GetAtt Intake.Arn
-            Condition: {ArnEquals: {aws:SourceArn: !GetAtt Rule.Arn}}
+            Condition: {ArnEquals: {aws:SourceArn: [!GetAtt Rule.Arn, !GetAtt ActionRule.Arn]}}
   Work:
     Type: AWS::SQS::Queue
     Properties:
       FifoQueue: true
+      ContentBasedDeduplication: true
       VisibilityTimeout: 1
       DelaySeconds: !Ref Delay
       RedrivePolicy: {deadLetterTargetArn: !GetAtt WorkDeadLetters.Arn, maxReceiveCount: 2}
@@ -158,13 +185,16 @@ Resources:
           - Effect: Allow
             Principal: {Service: scheduler.amazonaws.com}
             Action: sts:AssumeRole
-            Condition: {StringEquals: {aws:SourceAccount: !Ref AWS::AccountId}}
+            Condition:
+              StringEquals: {aws:SourceAccount: !Ref AWS::AccountId}
+              ArnLike: {aws:SourceArn: arn:aws:scheduler:us-east-1:*:schedule-group/default}
       Policies:
         - PolicyName: start
           PolicyDocument:
             Version: "2012-10-17"
             Statement:
               - {Effect: Allow, Action: states:StartExecution, Resource: !Ref Machine}
+              - {Effect: Allow, Action: sqs:SendMessage, Resource: !GetAtt Work.Arn}
   MemberAccounts:
     Type: AWS::CloudFormation::StackSet
     Properties: &StackSet
@@ -190,6 +220,7 @@ Resources:
           Regions: !Ref GovernedRegions
 Outputs:
   BusArn: {Value: !GetAtt Bus.Arn}
+  ActionName: {Value: !GetAtt Action.Name}
 """
 
 MACHINE = """
@@ -291,7 +322,7 @@ def handle(event, context):
 """
 
 PERFORM = """
-import importlib, json, os, sys, time
+import datetime, importlib, json, os, sys, time
 
 failures = {}
 
@@ -325,6 +356,8 @@ def handle(event, context):
     if do == "look":
         return {
             "pid": os.getpid(),
+            "time": time.time(),
+            "now": datetime.datetime.now(datetime.timezone.utc).isoformat(),
             "cwd": os.getcwd(),
             "environment": dict(os.environ),
             "policy": json.load(open(os.environ["POLICY_FILE"])),
@@ -339,11 +372,38 @@ def handle(event, context):
         print(json.dumps({"level": "WARNING", "message": "structured", "account_id": "111122223333"}))
 """
 
+ACTIONS = """
+import json, urllib.request
+import boto3
+
+def handle(event, context):
+    client, arn = boto3.client("securityhub"), event.get("PhysicalResourceId")
+    print(json.dumps({"custom": event}))
+    properties = event["ResourceProperties"]
+    if properties["Name"] == "Nothing":
+        return
+    if event["RequestType"] == "Create":
+        arn = client.create_action_target(Name=properties["Name"], Description="Mends", Id="mend")["ActionTargetArn"]
+    if event["RequestType"] == "Update":
+        arn += properties.get("Suffix", "")
+    if event["RequestType"] == "Delete":
+        client.delete_action_target(ActionTargetArn=arn)
+    answer = {
+        "Status": properties.get("Status", "SUCCESS"), "Reason": "because", "PhysicalResourceId": arn,
+        "StackId": event["StackId"], "RequestId": event["RequestId"], "LogicalResourceId": event["LogicalResourceId"],
+        "Data": {"Name": properties["Name"]},
+    }
+    request = urllib.request.Request(event["ResponseURL"], json.dumps(answer).encode(), method="PUT")
+    request.add_header("Content-Type", "")
+    urllib.request.urlopen(request).close()
+"""
+
 FILES = {
     "template.yaml": HUB,
     "infra/member-account.yaml": MEMBER_ACCOUNT,
     "infra/member-region.yaml": MEMBER_REGION,
     "infra/machine.asl.json": MACHINE,
+    "functions/actions/handler.py": ACTIONS,
     "functions/dispatch/handler.py": DISPATCH,
     "functions/perform/handler.py": PERFORM,
     "layers/core/portcullis/__init__.py": '"""Stands for the package."""\n',

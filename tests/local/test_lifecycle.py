@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from local import clock
 from local.accounts import SECURITY_ID, WORKLOADS_ID
 from local.organisation import LocalOrganisation, PortTakenError
 from tests.local.example import PARAMETERS
@@ -73,3 +76,40 @@ def test_a_taken_port_is_refused(checkout: Path, taken_port: int) -> None:
     complaint = rf"port {taken_port} is taken; choose another with PORT="
     with pytest.raises(PortTakenError, match=complaint), LocalOrganisation(checkout=checkout, port=taken_port):
         pytest.fail("it started")
+
+
+def test_what_is_delayed_or_scheduled_happens_at_once(checkout: Path) -> None:
+    """A message with a delay, a one-time schedule, a message that failed; each at its own time."""
+    parameters = {**PARAMETERS, "Delay": "900"}
+    with LocalOrganisation(checkout=checkout, parameters=parameters, schedules_at_once=False) as organisation:
+        sqs, scheduler = organisation.client("sqs"), organisation.client("scheduler")
+        url = sqs.get_queue_url(QueueName="portcullis-Work.fifo")["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody='{"what": "delayed"}', MessageGroupId="a")
+        at = datetime.now(UTC) + timedelta(minutes=30)
+        scheduler.create_schedule(
+            Name="later",
+            ScheduleExpression=f"at({at:%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            ActionAfterCompletion="DELETE",
+            Target={
+                "Arn": "arn:aws:sqs:us-east-1:123456789012:portcullis-Work.fifo",
+                "RoleArn": "arn:aws:iam::123456789012:role/portcullis-TimerRole",
+                "Input": '{"what": "scheduled"}',
+                "SqsParameters": {"MessageGroupId": "b"},
+            },
+        )
+
+        def performed() -> list[str]:
+            steps = organisation.journal.since(0)
+            return [step.data["performed"]["what"] for step in steps if "performed" in step.data]
+
+        for minutes, expected in ((10, []), (10, ["delayed"]), (11, ["delayed"]), (16, ["delayed", "scheduled"])):
+            organisation.move_time(timedelta(minutes=minutes))
+            while not organisation._scheduler.idle():
+                time.sleep(0.01)
+            if len(expected) != len(performed()):
+                assert organisation.settled(20)
+            assert performed() == expected
+        assert scheduler.list_schedules(NamePrefix="later")["Schedules"] == []
+    assert clock.offset() == 0
+    assert time.time() < at.timestamp()

@@ -67,6 +67,7 @@ def test_serve_says_what_to_type_and_ends_cleanly() -> None:
     assert "aws organizations create-account --account-name new" in text
     assert "management account, 555566667777" in text
     assert "stateMachine:portcullis-sweep" in text
+    assert f"curl -d forward=31m http://localhost:{port}/moto-api/by-hand/time" in text
     # The first heartbeats and the first sweep may have been told of; being cut short is no error.
     assert "ERROR" not in rest
     assert "Traceback" not in rest

@@ -96,3 +96,52 @@ def test_delivery_failures_are_errors(organisation: LocalOrganisation) -> None:
     events.put_events(Entries=[entry])
     (step,) = (step for step in organisation.journal.since(before) if step.kind == "error")
     assert "was not delivered to arn:aws:sqs:us-east-1:123456789012:portcullis-Work.fifo" in step.text
+
+
+@pytest.mark.parametrize(
+    ("tool", "agent", "address"),
+    [
+        ("terraform", "HashiCorp/1.0 Terraform/", "127.0.0.1"),
+        ("pulumi", "Pulumi/1.0 Pulumi-Aws/", "127.0.0.1"),
+        ("cloudformation", "cloudformation.amazonaws.com", "cloudformation.amazonaws.com"),
+        ("console", "Mozilla/5.0", "127.0.0.1"),
+        (None, "Boto3/", "127.0.0.1"),
+    ],
+)
+def test_people_can_use_tools(organisation: LocalOrganisation, tool: str | None, agent: str, address: str) -> None:
+    """CloudTrail shows them as it does on AWS: user agent, address, on whose behalf, and whether from the console."""
+    before = len(organisation.journal.since(0))
+    organisation.client("ec2", MEMBER, "eu-west-1", as_=tool).create_vpc(CidrBlock="10.0.0.0/16")
+    assert organisation.settled(20)
+    (detail,) = (s.data["performed"]["detail"] for s in organisation.journal.since(before) if "performed" in s.data)
+    assert agent in detail["userAgent"]
+    assert detail["sourceIPAddress"] == address
+    service = "cloudformation.amazonaws.com" if tool == "cloudformation" else None
+    assert detail["userIdentity"].get("invokedBy") == service
+    assert detail.get("sessionCredentialFromConsole") == ("true" if tool == "console" else None)
+
+
+def test_functions_can_be_invoked_over_the_api(organisation: LocalOrganisation) -> None:
+    """With their answer or their error; one that is not there says so, and only synchronously."""
+    client = organisation.client("lambda")
+    name = "portcullis-Perform"
+    for named in (name, organisation.functions["Perform"].spec.arn):
+        answer = client.invoke(FunctionName=named, Payload=b'{"do": "echo", "x": 1}')
+        assert (json.load(answer["Payload"]), answer.get("FunctionError")) == ({"do": "echo", "x": 1}, None)
+    failed = client.invoke(FunctionName=name, Payload=b'{"do": "raise"}')
+    assert failed["FunctionError"] == "Unhandled"
+    assert json.load(failed["Payload"])["errorMessage"] == "no such thing"
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.invoke(FunctionName="none")
+    with pytest.raises(Exception, match="only as RequestResponse"):
+        client.invoke(FunctionName=name, InvocationType="Event")
+
+
+def test_the_hub_can_list_the_parents_of_an_account(organisation: LocalOrganisation) -> None:
+    """Up to the root, as a delegated administrator."""
+    client, child, parents = organisation.client("organizations"), MEMBER, []
+    while not child.startswith("r-"):
+        (parent,) = client.list_parents(ChildId=child)["Parents"]
+        parents.append(parent["Type"])
+        child = parent["Id"]
+    assert parents == ["ORGANIZATIONAL_UNIT", "ROOT"]

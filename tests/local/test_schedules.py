@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -119,14 +121,12 @@ def test_a_permission_for_a_bus_that_is_missing_is_an_error_too(organisation: Lo
     ("change", "complaint"),
     [
         ({"ScheduleExpression": "cron(0 0 * * ? *)"}, r"cron\(0 0"),
-        ({"ScheduleExpression": "at(2030-01-01T00:00:00)"}, r"at\(2030"),
         ({"ScheduleExpression": "rate(0 minutes)"}, r"rate\(0"),
         ({"FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 5}}, "a flexible time window"),
-        ({"ActionAfterCompletion": "DELETE"}, "action_after_completion"),
         ({"StartDate": "2030-01-01T00:00:00Z"}, "start_date"),
-        ({"ScheduleExpressionTimezone": "Europe/Paris"}, "schedule_expression_timezone"),
-        ({"Target": {**TARGET, "RetryPolicy": {"MaximumRetryAttempts": 0}}}, "target with RetryPolicy"),
-        ({"Target": {**TARGET, "Arn": "arn:aws:sqs:us-east-1:111122223333:q"}}, "the target arn:aws:sqs"),
+        ({"Target": {**TARGET, "KinesisParameters": {"PartitionKey": "k"}}}, "target with KinesisParameters"),
+        ({"Target": {**TARGET, "Arn": "arn:aws:sqs:us-east-1:111122223333:q"}}, "target with EventBridgeParameters"),
+        ({"Target": {**TARGET, "Arn": "arn:aws:sns:us-east-1:111122223333:t"}}, "the target arn:aws:sns"),
         ({"Target": {"Arn": BUS, "RoleArn": BEAT_ROLE}}, "the target arn:aws:events"),
     ],
 )
@@ -137,9 +137,8 @@ def test_what_would_not_happen_is_refused(
     client = organisation.client("scheduler", MEMBER)
     with pytest.raises(Exception, match=f"ValidationException.*not known here: .*{complaint}"):
         client.create_schedule(**{**SCHEDULE, **change}, Name="refused")
-    if "ActionAfterCompletion" not in change:  # moto drops it from updates
-        with pytest.raises(Exception, match="not known here: "):
-            client.update_schedule(**{**SCHEDULE, **change}, Name="beat")
+    with pytest.raises(Exception, match="not known here: "):
+        client.update_schedule(**{**SCHEDULE, **change}, Name="beat")
 
 
 def test_a_schedule_comes_again_at_its_rate(organisation: LocalOrganisation, request: pytest.FixtureRequest) -> None:
@@ -158,3 +157,92 @@ def test_a_schedule_comes_again_at_its_rate(organisation: LocalOrganisation, req
         assert len(beats(organisation, start)) == times
     client.delete_schedule(Name="often")
     client.delete_schedule(Name="never")
+
+
+HUB_ROLE = "arn:aws:iam::123456789012:role/portcullis-TimerRole"
+WORK = "arn:aws:sqs:us-east-1:123456789012:portcullis-Work.fifo"
+
+
+def look(what: str, group: str | None = "g", **target: Any) -> dict[str, Any]:
+    """Return the parameters of a one-time schedule, but for its time, that puts a message on the example's queue."""
+    parameters = {"SqsParameters": {"MessageGroupId": group}} if group else {}
+    about = {"Arn": WORK, "RoleArn": HUB_ROLE, "Input": json.dumps({"what": what}), **parameters, **target}
+    return {"Name": "look", "FlexibleTimeWindow": {"Mode": "OFF"}, "Target": about}
+
+
+def at(minutes: float, zone: str = "UTC") -> dict[str, str]:
+    """Return the expression of a time from now, as a clock shows it somewhere."""
+    when = datetime.now(ZoneInfo(zone)) + timedelta(minutes=minutes)
+    return {"ScheduleExpression": f"at({when:%Y-%m-%dT%H:%M:%S})", "ScheduleExpressionTimezone": zone}
+
+
+@pytest.mark.parametrize("completion", ["DELETE", "NONE"])
+def test_a_one_time_schedule_comes_once(organisation: LocalOrganisation, completion: str) -> None:
+    """Then it is deleted if it says so; an update sets it anew, with all that it says and nothing else."""
+    client, start = organisation.client("scheduler"), len(organisation.journal.since(0))
+    client.create_schedule(**look(f"first {completion}"), **at(10), ActionAfterCompletion=completion)
+    organisation.move_time(timedelta(minutes=9))
+    assert organisation.settled(20)
+    assert performed(organisation, start) == []
+    client.update_schedule(**look(f"second {completion}"), **at(10, "Asia/Tokyo"), ActionAfterCompletion=completion)
+    for minutes, times in ((9, 0), (2, 1), (60, 1)):
+        organisation.move_time(timedelta(minutes=minutes))
+        assert organisation.settled(20)
+        assert [one["what"] for one in performed(organisation, start)] == [f"second {completion}"] * times
+    if completion == "DELETE":
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.get_schedule(Name="look")
+    else:
+        client.update_schedule(**look("third"), **at(1))
+        assert client.get_schedule(Name="look").get("ActionAfterCompletion", "NONE") == "NONE"
+        client.delete_schedule(Name="look")
+
+
+def test_what_aws_refuses_about_schedules_is_refused(organisation: LocalOrganisation) -> None:
+    """Names that exist, or do not; groups that do not; times that are past, or none; unknown zones."""
+    client = organisation.client("scheduler")
+    client.create_schedule(**look("x"), **at(5))
+    with pytest.raises(client.exceptions.ConflictException):
+        client.create_schedule(**look("x"), **at(5))
+    client.delete_schedule(Name="look")
+    for call in (client.get_schedule, client.delete_schedule, partial(client.update_schedule, **at(5))):
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            call(**(look("x") if isinstance(call, partial) else {"Name": "look"}))
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.create_schedule(**look("x"), **at(5), GroupName="none")
+    no_time = {"ScheduleExpression": "at(2099-02-30T00:00:00)"}
+    for wrong in (at(-1), no_time, {**at(5), "ScheduleExpressionTimezone": "X"}):
+        with pytest.raises(client.exceptions.ValidationException, match="Invalid Schedule Expression"):
+            client.create_schedule(**look("x"), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "group", "complaint"),
+    [
+        (None, "g", "there is no queue"),
+        ({"FifoQueue": "true"}, "g", "needs a MessageGroupId and ContentBasedDeduplication"),
+        ({"FifoQueue": "true", "ContentBasedDeduplication": "true"}, None, "needs a MessageGroupId and"),
+    ],
+)
+def test_a_queue_that_cannot_take_the_message_is_an_error(
+    organisation: LocalOrganisation, attributes: dict[str, str] | None, group: str | None, complaint: str
+) -> None:
+    """Of the invocation, not of the creation; the message goes to the target's dead-letter queue."""
+    client, sqs, iam = (organisation.client(name) for name in ("scheduler", "sqs", "iam"))
+    policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}}
+    role = HUB_ROLE.rsplit("/", 1)[-1]
+    iam.put_role_policy(RoleName=role, PolicyName="all", PolicyDocument=json.dumps(policy))
+    url = sqs.create_queue(QueueName="q.fifo", Attributes=attributes)["QueueUrl"] if attributes else None
+    dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    place = WORK.rpartition(":")[0]
+    arns = {"Arn": f"{place}:q.fifo", "DeadLetterConfig": {"Arn": f"{place}:dead"}}
+    client.create_schedule(**look("lost", group, **arns), **at(5))
+    start = len(organisation.journal.since(0))
+    organisation.run_schedule("look")
+    client.delete_schedule(Name="look")
+    (error,) = errors(organisation, start)
+    assert complaint in error
+    assert [one["Body"] for one in sqs.receive_message(QueueUrl=dead)["Messages"]] == ['{"what": "lost"}']
+    for one in filter(None, (url, dead)):
+        sqs.delete_queue(QueueUrl=one)
+    iam.delete_role_policy(RoleName=role, PolicyName="all")

@@ -9,7 +9,7 @@ import pytest
 from portcullis import work
 from portcullis.batch import ATTEMPTS, backoff_seconds
 from portcullis.errors import ObservationError, TransientError
-from portcullis.model import Work
+from portcullis.model import Caller, Cause, Conflict, Work
 from portcullis.policy import Mode
 
 from tests.fakes import (
@@ -17,6 +17,7 @@ from tests.fakes import (
     OTHER_ACCOUNT,
     OTHER_REGION,
     REGION,
+    REMEDIATOR_ROLE,
     START,
     CrashError,
     Trouble,
@@ -29,6 +30,9 @@ from tests.fakes import (
 
 if TYPE_CHECKING:
     from portcullis.model import Target
+
+
+CAUSE = Cause("CreateVpc/e-1", Caller.TERRAFORM)
 
 
 def message(name: str, body: str, receives: int = 1) -> dict[str, Any]:
@@ -132,6 +136,50 @@ class TestIntake:
         assert len(world.aws.events) == 3
         assert len(world.queue.sent) == sent
 
+    @pytest.mark.parametrize("name", ["CreateVpcEndpoint", "ModifyVpcEndpoint", "DeleteVpcEndpoints"])
+    @pytest.mark.parametrize("error", [{}, {"errorCode": "Client.RouteAlreadyExists"}])
+    def test_our_own_calls_are_counted(self, name: str, error: dict[str, str]) -> None:
+        """Whatever the remediator does makes a step that an alarm counts, and nothing else."""
+        world, event, _ = world_with_event()
+        ours = json.loads(event)
+        issuer = {"type": "Role", "userName": REMEDIATOR_ROLE}
+        identity = {"type": "AssumedRole", "sessionContext": {"sessionIssuer": issuer}}
+        ours["detail"] |= {"eventName": name, "eventID": "e-1", "userIdentity": identity} | error
+
+        assert world.intake.handle([message("a", json.dumps(ours))]) == failures()
+
+        (own,) = world.journal.entries
+        assert (own.step, own.is_problem) == ("own", False)
+        assert own.fields == {"account_id": ACCOUNT, "region": REGION, "trigger": f"{name}/e-1"}
+        assert world.calls.made == []
+
+    def test_one_batch_tells_a_target_each_kind_of_cause_once(self) -> None:
+        """Two kinds of callers and a failed call, each several times: three messages about one VPC."""
+        world, event, target = world_with_event()
+        request = {"ServiceName": "s3", "VpcId": target.resource_id, "RouteTableId": "rtb-0"}
+        failed: dict[str, object] = {
+            "eventName": "CreateVpcEndpoint",
+            "requestParameters": {"CreateVpcEndpointRequest": request},
+            "errorCode": "Client.RouteAlreadyExists",
+        }
+        details = [{"userAgent": "Terraform/1"}, {"userAgent": "console.amazonaws.com"}, failed]
+        batch = [
+            message(
+                f"{repeat}-{number}", json.dumps(json.loads(event) | {"detail": json.loads(event)["detail"] | detail})
+            )
+            for repeat in range(2)
+            for number, detail in enumerate(details)
+        ]
+
+        assert world.intake.handle(batch) == failures()
+
+        causes = [work.decode(queued.body, "m").cause for queued in world.queue.waiting]
+        assert world.queue.sent == [target] * 3
+        assert [cause.caller for cause in causes] == [Caller.TERRAFORM, Caller.CONSOLE, Caller.OTHER]
+        conflict = Conflict("CreateVpcEndpoint", service_name="s3", route_table_ids=("rtb-0",))
+        assert [cause.conflict for cause in causes] == [None, None, conflict]
+        assert [entry.fields["failed"] for entry in world.journal.entries] == [None, None, "CreateVpcEndpoint"]
+
     def test_what_set_it_off_reaches_the_change(self) -> None:
         """From the event's name and id in CloudTrail to the work in whose name the remediator acts."""
         world, event, target = world_with_event()
@@ -139,7 +187,9 @@ class TestIntake:
         world.intake.handle([message("a", event)])
         world.drain()
 
-        assert {performed for performed, _ in world.aws.performed} == {Work(target, "m-1", "CreateVpc/event-0001")}
+        assert {performed for performed, _ in world.aws.performed} == {
+            Work(target, "m-1", Cause("CreateVpc/event-0001", Caller.OTHER))
+        }
 
 
 def heartbeat(account_id: str = ACCOUNT, detail: dict[str, Any] | None = None) -> str:
@@ -181,7 +231,7 @@ class TestHeartbeats:
         assert world.journal.steps() == ["heard", "queued"]
         world.drain()
         assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
-        assert {performed.trigger for performed, _ in world.aws.performed} == {"Portcullis-Heartbeat/beat-1"}
+        assert {performed.cause.trigger for performed, _ in world.aws.performed} == {"Portcullis-Heartbeat/beat-1"}
 
     def test_where_a_sweep_has_looked_it_is_only_noted(self) -> None:
         """Twice a day, everywhere: it costs one write, no look."""
@@ -317,7 +367,7 @@ class TestReconcile:
         """The VPC is mended, the message is not delivered again."""
         world, _, target = world_with_event()
 
-        assert world.reconcile.handle([message("a", work.encode(target))]) == failures()
+        assert world.reconcile.handle([message("a", work.encode(target, CAUSE))]) == failures()
         assert world.hub.state(str(target.resource_id), "VPCE.1") == "PASSED"
 
     def test_a_retry_is_postponed_and_reported(self) -> None:
@@ -325,7 +375,7 @@ class TestReconcile:
         world, _, target = world_with_event()
         world.calls.plan("observe", Trouble(TransientError("Throttling")))
 
-        response = world.reconcile.handle([message("a", work.encode(target), receives=3)])
+        response = world.reconcile.handle([message("a", work.encode(target, CAUSE), receives=3)])
 
         assert response == failures("a")
         assert world.queue.postponed == [20]
@@ -338,8 +388,8 @@ class TestReconcile:
         world, _, target = world_with_event()
         world.calls.plan("observe", Trouble(ObservationError("AccessDenied: no such role")))
 
-        assert world.reconcile.handle([message("a", work.encode(target))]) == failures()
-        assert world.dead_letters.buried == [(work.encode(target), "AccessDenied: no such role")]
+        assert world.reconcile.handle([message("a", work.encode(target, CAUSE))]) == failures()
+        assert world.dead_letters.buried == [(work.encode(target, CAUSE), "AccessDenied: no such role")]
         assert world.dead_letters.groups == [target.key], "a redrive must keep the order per target"
         assert world.queue.postponed == []
 
@@ -347,7 +397,7 @@ class TestReconcile:
         """Before the queue would give the message up without saying why."""
         world, _, target = world_with_event()
         world.calls.plan("observe", *[Trouble(TransientError("Throttling"))] * 2)
-        body = work.encode(target)
+        body = work.encode(target, CAUSE)
 
         assert world.reconcile.handle([message("a", body, receives=ATTEMPTS - 1)]) == failures("a")
         assert world.reconcile.handle([message("a", body, receives=ATTEMPTS)]) == failures()
@@ -360,7 +410,9 @@ class TestReconcile:
         world.calls.plan("observe", Trouble(TransientError("Throttling")))
         world.calls.plan("postpone", Trouble(TransientError("the queue is down")))
 
-        response = world.reconcile.handle([message("a", work.encode(target)), message("b", work.encode(elsewhere))])
+        response = world.reconcile.handle(
+            [message("a", work.encode(target, CAUSE)), message("b", work.encode(elsewhere, CAUSE))]
+        )
 
         assert response == failures("a")
         assert world.hub.state(str(elsewhere.resource_id), "VPCE.1") == "PASSED"
@@ -371,7 +423,7 @@ class TestReconcile:
         world.calls.plan("observe", Trouble(ObservationError("AccessDenied")))
         world.calls.plan("bury", *[Trouble(TransientError("down"))] * 2)
 
-        response = world.reconcile.handle([message("bad", "{}"), message("a", work.encode(target))])
+        response = world.reconcile.handle([message("bad", "{}"), message("a", work.encode(target, CAUSE))])
 
         assert response == failures("bad", "a")
         assert world.dead_letters.buried == []
@@ -381,9 +433,9 @@ class TestReconcile:
         world, _, target = world_with_event()
         elsewhere = vpc(world.aws.region(name=OTHER_REGION).create_vpc(), region=OTHER_REGION)
         world.calls.plan("observe", Trouble(TransientError("Throttling")))
-        batch = [message("a", work.encode(target)), message("b", work.encode(target), receives=2)]
+        batch = [message("a", work.encode(target, CAUSE)), message("b", work.encode(target, CAUSE), receives=2)]
 
-        response = world.reconcile.handle([*batch, message("c", work.encode(elsewhere))])
+        response = world.reconcile.handle([*batch, message("c", work.encode(elsewhere, CAUSE))])
 
         assert response == failures("a", "b")
         assert world.queue.postponed == [5, 10]
@@ -393,7 +445,7 @@ class TestReconcile:
         """It is buried, the target beside it is mended."""
         world, _, target = world_with_event()
 
-        assert world.reconcile.handle([message("bad", "{}"), message("a", work.encode(target))]) == failures()
+        assert world.reconcile.handle([message("bad", "{}"), message("a", work.encode(target, CAUSE))]) == failures()
         assert [body for body, _ in world.dead_letters.buried] == ["{}"]
         assert world.hub.state(str(target.resource_id), "VPCE.1") == "PASSED"
 
@@ -401,9 +453,9 @@ class TestReconcile:
         """The idempotency of a create hangs on an id that redelivery keeps; people look for the trigger."""
         world, _, target = world_with_event()
 
-        world.reconcile.handle([message("m-77", work.encode(target, "CreateVpc/e-1"))])
+        world.reconcile.handle([message("m-77", work.encode(target, CAUSE))])
 
-        assert {performed for performed, _ in world.aws.performed} == {Work(target, "m-77", "CreateVpc/e-1")}
+        assert {performed for performed, _ in world.aws.performed} == {Work(target, "m-77", CAUSE)}
 
     def test_a_bug_fails_the_whole_batch(self) -> None:
         """What nobody foresaw is not acknowledged."""
@@ -411,14 +463,14 @@ class TestReconcile:
         world.calls.plan("load", Trouble(CrashError()))
 
         with pytest.raises(CrashError):
-            world.reconcile.handle([message("a", work.encode(target))])
+            world.reconcile.handle([message("a", work.encode(target, CAUSE))])
 
     def test_a_target_that_waits_is_acknowledged_and_sent_anew(self) -> None:
         """Waiting is not failing: it does not count towards the dead letters."""
         world = World(policy_of(VPCE_1=Mode.OFF, VPCE_2=Mode.OFF))
         target = instance(world.aws.region().launch_instance("pending"))
 
-        assert world.reconcile.handle([message("a", work.encode(target, "RunInstances/e-1"))]) == failures()
+        assert world.reconcile.handle([message("a", work.encode(target, Cause("RunInstances/e-1")))]) == failures()
         assert (world.queue.sent, world.queue.triggers) == ([target], ["RunInstances/e-1"])
 
 

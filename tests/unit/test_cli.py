@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from portcullis.cli import controls_page, main, policy_file
 from portcullis.controls import CONTROLS
-from portcullis.policy import Mode, load, parse
+from portcullis.model import Kind
+from portcullis.policy import Mode, Subject, load, parse
 
 from tests.fakes import ACCOUNT, OTHER_ACCOUNT, REGION, World
 from tests.unit.test_policy_file import ALL_AT_ONCE, SHIPPED
@@ -159,7 +160,8 @@ class TestPolicy:
         assert result.exit_code == 0
         policy = load(written(tmp_path, "policy.json", result.stdout))
         assert policy == parse(json.loads(result.stdout))
-        assert {policy.mode(control.id) for control in CONTROLS} <= set(Mode)
+        subject = Subject(ACCOUNT, (), REGION, Kind.VPC, "vpc-1")
+        assert {policy.settings(subject, control.id).mode for control in CONTROLS} <= set(Mode)
 
 
 class TestDocs:
@@ -177,8 +179,8 @@ class TestDocs:
             assert f"\n## {control.id}: {control.title}\n" in page
             for text in (control.why, control.fix, control.risk, control.related, *control.observes):
                 assert text in page
-            for name, _ in control.parameters:
-                assert f"- `{name}`: " in page
+            for one in (*controls_page.OF_EVERY_CONTROL, *control.parameters):
+                assert f"- `{one.name}` (default " in page
             assert all(f"`{action}`" in page for action in control.remediates)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from portcullis.errors import Fault, PolicyError, classify, is_route_conflict
+from portcullis.errors import Fault, PolicyError, classify, is_gone, is_route_conflict
 
 ROUTE_EXISTS = "route table rtb-0 already has a route with destination-prefix-list-id pl-0"
 
@@ -17,6 +17,7 @@ ROUTE_EXISTS = "route table rtb-0 already has a route with destination-prefix-li
         "TooManyRequestsException",
         "InternalError",
         "InternalFailure",
+        "InternalServerException",
         "ServiceUnavailable",
         "Unavailable",
         "ProvisionedThroughputExceededException",
@@ -42,6 +43,8 @@ def test_what_passes_by_itself_is_transient(code: str) -> None:
         ("InvalidRouteTableID.NotFound", ""),
         ("InvalidRouteTableId.NotFound", ""),
         ("InvalidVpcEndpointId.NotFound", ""),
+        ("InvalidVpcEndpoint.NotFound", ""),
+        ("InvalidAssociationID.NotFound", ""),
     ],
 )
 def test_what_the_next_look_decides_is_a_conflict(code: str, message: str) -> None:
@@ -55,6 +58,8 @@ def test_what_the_next_look_decides_is_a_conflict(code: str, message: str) -> No
         ("UnauthorizedOperation", ""),
         ("AccessDenied", ""),
         ("VpcEndpointLimitExceeded", ""),
+        ("IdempotentParameterMismatch", ""),
+        ("OperationNotPermitted", ""),
         ("InvalidParameter", "something else"),
         ("InvalidParameter", ""),
         ("InvalidParameterValue", "something else"),
@@ -87,6 +92,23 @@ def test_a_profile_that_iam_made_a_moment_ago_is_transient() -> None:
 def test_a_route_conflict_is_told_by_code_or_code_and_message(code: str, message: str, *, expected: bool) -> None:
     """Both spellings that were seen, and nothing else."""
     assert is_route_conflict(code, message) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("InvalidVpcEndpoint.NotFound", True),
+        ("InvalidVpcEndpointId.NotFound", True),
+        ("InvalidAssociationID.NotFound", True),
+        ("InvalidRouteTableId.NotFound", False),
+        ("InvalidVpcEndpointId.Malformed", False),
+        ("UnauthorizedOperation", False),
+        ("", False),
+    ],
+)
+def test_what_is_gone_is_told_by_code(code: str, *, expected: bool) -> None:
+    """Only what Portcullis takes back: an endpoint, in both spellings, and an association."""
+    assert is_gone(code) is expected
 
 
 def test_a_policy_error_shows_all_faults() -> None:

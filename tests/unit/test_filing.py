@@ -9,7 +9,9 @@ from portcullis.policy import Mode
 
 from tests.fakes import ACCOUNT, REGION, World, policy_of, vpc
 
-CALLS = ["load", "observe", "save", "import", "save", "perform", "save", "import", "save"]
+LOOK = ["load", "states", "observe", "surroundings"]
+FILE = ["save", "import", "save"]
+CALLS = [*LOOK, *FILE, "suppressed", "position", "begin", "perform", "end", *FILE, "keep"]
 DETECT = policy_of(VPCE_1=Mode.DETECT, VPCE_2=Mode.OFF)
 
 

@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from portcullis import asff
+from portcullis.actions import CreateGatewayEndpoint
 from portcullis.controls import CONTROLS
 from portcullis.errors import PortcullisError
-from portcullis.findings import REFRESH_AFTER, Filing, Place, file_for, finding_id, in_doubt
-from portcullis.model import CreateGatewayEndpoint, Evaluation, FindingRecord, Kind, Outcome, Result, Status
+from portcullis.findings import EXEMPT, REFRESH_AFTER, Filing, Place, file_for, finding_id, in_doubt, parse_finding_id
+from portcullis.impact import Impact
+from portcullis.model import Evaluation, FindingRecord, Kind, Outcome, Result, Status
 from portcullis.plan import Decision
+from portcullis.policy import Exemption
+from portcullis.policy_parts import Where
 
 from tests.fakes import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, START
 
@@ -38,6 +42,8 @@ def decided(
 
 
 FAILED, PASSED = decided(Status.FAILED), decided(Status.PASSED, note="")
+EXEMPTION = Exemption("lab", Where(), frozenset(), "team-a", "It is a lab.", datetime(2026, 12, 31, tzinfo=UTC))
+LEFT = replace(FAILED, exemption=EXEMPTION)
 NOT_APPLICABLE, GONE = decided(Status.NOT_APPLICABLE, note=""), decided(None, note="vpc-0 no longer exists.")
 
 
@@ -90,6 +96,8 @@ class TestLifeCycle:
             ((FAILED, GONE), FAILED, "FAILED", "ACTIVE"),
             ((FAILED, GONE, FAILED), PASSED, "PASSED", "ACTIVE"),
             ((FAILED, NOT_APPLICABLE), FAILED, "FAILED", "ACTIVE"),
+            ((LEFT,), FAILED, "FAILED", "ACTIVE"),
+            ((LEFT,), GONE, "NOT_AVAILABLE", "ARCHIVED"),
         ],
     )
     def test_a_change_is_filed(
@@ -118,6 +126,7 @@ class TestLifeCycle:
             ((FAILED, GONE), decided(None, note="The policy switched it off.")),
             ((FAILED, GONE), NOT_APPLICABLE),
             ((FAILED, GONE), PASSED),
+            ((LEFT,), LEFT),
         ],
     )
     def test_what_is_no_news_is_not_filed(self, history: tuple[Decision, ...], decision: Decision) -> None:
@@ -159,6 +168,32 @@ class TestLifeCycle:
         assert in_doubt(record).key == (Kind.VPC, "vpc-0", "VPCE.1")
 
 
+class TestExemptions:
+    """What is wrong and exempt is shown, as what it is."""
+
+    @pytest.mark.parametrize("history", [(), (FAILED,), (FAILED, PASSED), (FAILED, GONE)])
+    def test_what_is_exempt_is_told_and_reads_as_passed(self, history: tuple[Decision, ...]) -> None:
+        """Whether or not it was filed before; who reads it learns until when, by whom and why, and what to mend."""
+        filing = surely(file(LEFT, after(*history) if history else None, now=LATER))
+        assert (filing.finding["Compliance"], filing.finding["RecordState"]) == ({"Status": "PASSED"}, "ACTIVE")
+        assert filing.finding["Description"] == (
+            "Exempt until 2026-12-31 00:00 UTC by team-a (lab): It is a lab. It is so."
+        )
+        assert filing.finding["FindingProviderFields"]["Severity"] == {"Label": "INFORMATIONAL"}
+        assert filing.finding["Remediation"]["Recommendation"]["Text"] == "Mend it."
+        assert filing.record.status == EXEMPT
+
+    def test_what_becomes_right_while_it_is_exempt_is_told(self) -> None:
+        """It reads as passed before and after, but the text is another."""
+        filing = surely(file(PASSED, after(LEFT), now=LATER))
+        assert filing.finding["Description"] == "It is so."
+        assert filing.record.status == "PASSED"
+
+    def test_an_exempt_finding_is_refreshed_after_a_week(self) -> None:
+        """It stays open as long as something is wrong."""
+        assert file(LEFT, after(LEFT), now=START + REFRESH_AFTER + timedelta(milliseconds=1))
+
+
 class TestOutcomes:
     """What happened to the actions decides what the finding says."""
 
@@ -169,6 +204,13 @@ class TestOutcomes:
         assert filing.finding["Description"] == "Portcullis created vpce-0. Before: It is so."
         assert filing.finding["FindingProviderFields"]["Severity"] == {"Label": "INFORMATIONAL"}
         assert filing.finding["Remediation"]["Recommendation"]["Text"] == "Nothing is left to do."
+
+    def test_a_change_that_is_about_to_be_made_is_no_news_of_an_open_finding(self) -> None:
+        """How it ends is; and where the finding is not open, it is opened before the change."""
+        ready = replace(FAILED, actions=(ACTION,), note="Now.")
+        assert file(ready, after(FAILED), now=LATER) is None
+        assert surely(file(ready, after(FAILED, PASSED), now=LATER)).finding["Compliance"] == {"Status": "FAILED"}
+        assert surely(file(ready, after(LEFT), now=LATER)).finding["Compliance"] == {"Status": "FAILED"}
 
     @pytest.mark.parametrize("outcomes", [[REFUSED], [BUSY], [APPLIED, REFUSED], [BUSY, APPLIED]])
     def test_anything_less_is_failed_and_tells_what_happened(self, outcomes: list[Outcome]) -> None:
@@ -265,6 +307,20 @@ class TestContent:
         """The digest is of the whole text."""
         record = after(decided(Status.FAILED, "x" * 2000))
         assert file(decided(Status.FAILED, "x" * 2001), record, now=LATER)
+
+    def test_the_impact_of_a_change_is_told_after_what_is_done_about_it(self) -> None:
+        """Who decides learns what it costs and touches."""
+        finding = surely(file(replace(FAILED, impact=Impact()))).finding
+        assert finding["Description"] == f"It is so. A note. {Impact()}"
+
+    def test_an_id_is_read_as_it_was_written(self) -> None:
+        """For every kind of resource that can be approved; anything else is none of ours."""
+        for kind, resource_id in ((Kind.VPC, "vpc-0"), (Kind.INSTANCE, "i-0")):
+            text = finding_id(PLACE, "VPCE.1", kind, resource_id)
+            assert parse_finding_id(text) == (PLACE, (kind, resource_id, "VPCE.1"))
+            for wrong in (f"{text}\n", f" {text}", text.replace(":ec2:", ":s3:"), text.replace(ACCOUNT, "1")):
+                assert parse_finding_id(wrong) is None
+        assert parse_finding_id(finding_id(PLACE, "COVERAGE.1", Kind.ACCOUNT_REGION, f"{ACCOUNT}/{REGION}")) is None
 
     def test_a_finding_without_a_remedy_is_still_valid(self) -> None:
         """A control may have none."""

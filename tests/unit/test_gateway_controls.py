@@ -7,25 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from portcullis import asff
+from portcullis.actions import Action, AddRouteTables, CreateGatewayEndpoint
 from portcullis.controls.vpce_1 import VPCE_1
 from portcullis.controls.vpce_2 import VPCE_2
 from portcullis.findings import Place, file_for
-from portcullis.model import (
-    OWNERSHIP_TAG,
-    Action,
-    AddRouteTables,
-    CreateGatewayEndpoint,
-    Evaluation,
-    Kind,
-    RouteTable,
-    Scope,
-    Snapshot,
-    Status,
-    Vpc,
-    VpcEndpoint,
-)
-from portcullis.plan import decide
-from portcullis.policy import ControlPolicy, Mode, Policy
+from portcullis.model import OWNERSHIP_TAG, Evaluation, Kind, RouteTable, Scope, Snapshot, Status, Vpc, VpcEndpoint
+from portcullis.plan import Judge
+from portcullis.policy import Mode, Subject, parse
 
 from tests.fakes import ACCOUNT, OTHER_ACCOUNT, REGION, START
 
@@ -183,8 +171,9 @@ def judge(row: Row) -> Evaluation:
     vpc = Vpc("vpc-0", row.owner_id, row.is_default, route_tables=row.tables, endpoints=row.endpoints)
     scope = Scope(ACCOUNT, REGION, frozenset({"vpc-0"}))
     snapshot = Snapshot(scope, vpcs={"vpc-0": vpc}, gateway_services=row.services)
-    policy = Policy({row.control.id: ControlPolicy(Mode.REMEDIATE, row.parameters)})
-    return row.control.evaluate(snapshot, vpc, policy)
+    policy = parse({"version": 1, "controls": {row.control.id: {"mode": "remediate"} | row.parameters}})
+    settings = policy.settings(Subject(ACCOUNT, (), REGION, Kind.VPC, "vpc-0"), row.control.id)
+    return row.control.evaluate(snapshot, vpc, settings)
 
 
 def without_control(action: Action) -> Action:
@@ -291,9 +280,9 @@ class TestReasons:
         tables = tuple(RouteTable(f"rtb-{n:017x}", subnet_ids=(f"subnet-{n:017x}",)) for n in range(200))
         vpc = Vpc("vpc-0", ACCOUNT, route_tables=(MAIN, *tables))
         snapshot = Snapshot(Scope(ACCOUNT, REGION), vpcs={"vpc-0": vpc}, gateway_services=SERVICES)
-        policy = Policy({"VPCE.1": ControlPolicy(mode)})
+        policy = parse({"version": 1, "controls": {"VPCE.1": {"mode": mode}}})
 
-        (decision,) = decide(snapshot, [(Kind.VPC, "vpc-0")], policy, [VPCE_1])
+        (decision,) = Judge(policy, ACCOUNT, REGION, (), [VPCE_1]).judge(snapshot, [(Kind.VPC, "vpc-0")], START)
         filing = file_for(Place("aws", ACCOUNT, REGION), decision, (), None, START)
 
         assert filing

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from portcullis.findings import in_doubt
-from portcullis.model import Target, Work
+from portcullis.model import Cause, Target, Work
 from portcullis.policy import Mode
 
 from tests.fakes import ACCOUNT, DEFAULT_PROFILE, FakeRegion, World, instance, policy_of, vpc
@@ -206,7 +206,7 @@ def sweep(world: World, _: Target) -> None:
 
 def look(world: World, target: Target) -> None:
     """Look at the one resource, as the reconcile function does with a message; a retry is delivered again."""
-    (answer,) = world.loop.run([Work(target, "m-0", "test")]).values()
+    (answer,) = world.loop.run([Work(target, "m-0", Cause("test"))]).values()
     if answer.verdict != "done":
         world.enqueue(target)
 

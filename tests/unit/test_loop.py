@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from portcullis.errors import ObservationError, TransientError
 from portcullis.loop import Verdict
-from portcullis.model import Target, Work
+from portcullis.model import Cause, Target, Work
 from portcullis.policy import Mode
 
 from tests.fakes import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def run(world: World, *targets: Target, message: str = "m-1") -> dict[Target, Answer]:
     """Run the loop on targets, all of one message."""
-    return world.loop.run([Work(target, message, "test") for target in targets])
+    return world.loop.run([Work(target, message, Cause("test")) for target in targets])
 
 
 class TestOneVpc:
@@ -53,14 +53,15 @@ class TestOneVpc:
         assert [world.hub.state(vpc_id, control) for control in ("VPCE.1", "VPCE.2")] == ["PASSED", "PASSED"]
 
     def test_failed_is_filed_before_the_change_and_passed_after(self) -> None:
-        """The order of calls is look, remember, file FAILED, change, file PASSED: never a silent change."""
+        """Look, file FAILED, ask what forbids a change, write it down, change, write it down, file PASSED."""
         world = World(policy_of(VPCE_2=Mode.OFF))
         vpc_id = world.aws.region().create_vpc()
 
         run(world, vpc(vpc_id))
 
-        saved = ["save", "import", "save"]
-        assert world.calls.made == ["load", "observe", *saved, "perform", *saved]
+        filed, changed = ["save", "import", "save"], ["position", "begin", "perform", "end"]
+        look = ["load", "states", "observe", "surroundings"]
+        assert world.calls.made == [*look, *filed, "suppressed", *changed, *filed, "keep"]
         assert [finding["Compliance"]["Status"] for finding in world.hub.imported] == ["FAILED", "PASSED"]
 
     def test_five_calls_to_aws_make_two_endpoints_and_file_them(self) -> None:
@@ -83,7 +84,7 @@ class TestOneVpc:
 
         run(world, vpc(vpc_id))
 
-        assert world.calls.made == ["load", "observe"]
+        assert world.calls.made == ["load", "states", "observe"]
         assert world.hub.findings == {}
 
     def test_the_second_run_changes_and_files_nothing(self) -> None:
@@ -95,7 +96,7 @@ class TestOneVpc:
 
         run(world, vpc(vpc_id), message="m-2")
 
-        assert world.calls.made == ["load", "observe"]
+        assert world.calls.made == ["load", "states", "observe"]
 
     def test_detect_never_performs(self) -> None:
         """In mode detect the finding is filed, says what would be done, and nothing is touched."""
@@ -236,7 +237,7 @@ class TestInstances:
         assert place.instances[instance_id].profile
         assert world.hub.state(instance_id, "ROLE.1") == "PASSED"
         assert set(world.queue.triggers) == {"test"}, "what set it off is passed on"
-        assert [work.trigger for work, _ in world.aws.performed] == ["test"]
+        assert [work.cause.trigger for work, _ in world.aws.performed] == ["test"]
 
     def test_an_instance_that_terminates_while_it_waits_is_archived(self) -> None:
         """Waiting ends when the instance goes."""
@@ -328,10 +329,10 @@ class TestManyTargets:
         place = world.aws.region()
         vpc_id = place.create_vpc()
 
-        answers = world.loop.run([Work(vpc(vpc_id), "first", "a"), Work(vpc(vpc_id), "second", "b")])
+        answers = world.loop.run([Work(vpc(vpc_id), "first", Cause("a")), Work(vpc(vpc_id), "second", Cause("b"))])
 
         assert list(answers) == [vpc(vpc_id)]
-        assert [work for work, _ in world.aws.performed] == [Work(vpc(vpc_id), "first", "a")]
+        assert [work for work, _ in world.aws.performed] == [Work(vpc(vpc_id), "first", Cause("a"))]
 
     def test_an_unreadable_account_does_not_hold_up_another(self) -> None:
         """One place refuses, one is busy, the third is mended; each gets its own verdict."""
@@ -357,7 +358,7 @@ class TestManyTargets:
 
         run(world, vpc(vpc_id))
 
-        assert world.calls.made == ["load", "observe"]
+        assert world.calls.made == ["load", "states", "observe"]
 
     def test_a_failed_change_of_one_vpc_does_not_hold_up_the_next(self) -> None:
         """The first VPC's changes are refused; the second is mended all the same."""
@@ -415,7 +416,7 @@ class TestManyTargets:
         world = World(policy_of(VPCE_2=Mode.OFF))
         places = [(ACCOUNT, REGION), (OTHER_ACCOUNT, OTHER_REGION)]
         work = [
-            Work(vpc(world.aws.region(*place).create_vpc(), *place), f"m-{number}", f"t-{number}")
+            Work(vpc(world.aws.region(*place).create_vpc(), *place), f"m-{number}", Cause(f"t-{number}"))
             for number, place in enumerate(places)
         ]
 
@@ -595,7 +596,22 @@ class TestRetries:
         assert [answers[vpc(v)].verdict for v in (first, second)] == [Verdict.RETRY, Verdict.DONE]
         assert [world.hub.state(v, "VPCE.1") for v in (first, second)] == [None, "FAILED"]
 
-    @pytest.mark.parametrize("call", ["observe", "load", "save", "import", "send"])
+    @pytest.mark.parametrize(
+        "call",
+        [
+            "observe",
+            "load",
+            "save",
+            "import",
+            "send",
+            "states",
+            "surroundings",
+            "suppressed",
+            "begin",
+            "end",
+            "keep",
+        ],
+    )
     def test_a_port_that_is_down_is_a_retry_that_converges(self, call: str) -> None:
         """Whichever port fails transiently, before or after its effect, redelivery ends in the truth."""
         for after in (False, True):
@@ -647,7 +663,7 @@ class TestJournal:
 
         run(world, vpc(vpc_id))
 
-        told = [entry for entry in world.journal.entries if entry.fields["control"] == "VPCE.1"]
+        told = [entry for entry in world.journal.entries if entry.fields.get("control") == "VPCE.1"]
         assert [entry.step for entry in told] == ["evaluated", "filed", "acted", "filed"]
         assert told[1].message == f"VPCE.1 finding on {vpc_id} is now FAILED"
         assert told[3].message == f"VPCE.1 finding on {vpc_id} is now PASSED"
@@ -666,7 +682,7 @@ class TestJournal:
 
         run(world, vpc(vpc_id))
 
-        evaluated, filed = (entry for entry in world.journal.entries if entry.fields["control"] == "VPCE.1")
+        evaluated, filed = (entry for entry in world.journal.entries if entry.fields.get("control") == "VPCE.1")
         assert (evaluated.message, evaluated.fields["status"]) == (f"{vpc_id} no longer exists.", "GONE")
         assert filed.message == f"VPCE.1 finding on {vpc_id} is now ARCHIVED"
 

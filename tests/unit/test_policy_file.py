@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +11,13 @@ import pytest
 from portcullis.cli import policy_file
 from portcullis.controls import CONTROLS
 from portcullis.errors import PolicyError
-from portcullis.policy import Mode, parse
+from portcullis.policy import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHIPPED = Path(__file__).resolve().parents[2] / "layers" / "policy" / "policy.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "layers" / "policy" / "policy.yaml"
 
 Read = Any
 
@@ -43,11 +46,24 @@ def faults(read: Callable[[str | bytes], dict[str, Any]]) -> Callable[[str | byt
     return finder
 
 
-def test_the_shipped_policy_is_valid() -> None:
+@pytest.mark.parametrize("path", [SHIPPED, ROOT / "local" / "policy.yaml"], ids=["shipped", "local"])
+def test_the_shipped_policy_is_valid(path: Path) -> None:
     """It names every control of the registry, and its data is a policy."""
-    data = policy_file.read(SHIPPED)
+    data = policy_file.read(path)
     assert set(data["controls"]) == {control.id for control in CONTROLS}
-    assert parse(data).mode("VPCE.1") in Mode
+    assert parse(data).exemptions == ()
+
+
+def test_the_examples_in_the_shipped_policy_are_valid(read: Read) -> None:
+    """Whoever takes the comment signs off gets a policy that works."""
+    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
+    example = re.compile(r"#( ?( *- | *(where|settle|leave_alone|controls|owner|reason|expires|VPCE.1):|\w+:$).*)")
+    taken = [line if not (found := example.fullmatch(line)) else found[1].removeprefix(" ") for line in lines]
+    assert taken != lines
+    data = read("\n".join(taken))
+    assert [scope["name"] for scope in data["scopes"]] == ["sandbox"]
+    assert [exemption["name"] for exemption in data["exemptions"]] == ["legacy-vpc"]
+    assert parse(data).needs_units
 
 
 def test_off_is_a_word(read: Read) -> None:
@@ -55,10 +71,19 @@ def test_off_is_a_word(read: Read) -> None:
     assert read("version: 1\ncontrols: {VPCE.1: {mode: off}}\n")["controls"]["VPCE.1"] == {"mode": "off"}
 
 
-def test_an_alias_is_what_it_names(read: Read) -> None:
-    """Anchors may be used to say a thing once."""
-    data = read("version: 1\ncontrols:\n  VPCE.1: &x {mode: detect}\n  VPCE.2: *x\n")
-    assert data["controls"]["VPCE.1"] == data["controls"]["VPCE.2"] == {"mode": "detect"}
+def test_an_alias_is_refused(faults: Callable[[str], list[str]]) -> None:
+    """A line of a policy says what it says: nothing from elsewhere, and no few lines that stand for gigabytes."""
+    assert faults("version: 1\ncontrols:\n  VPCE.1: &x {mode: detect}\n  VPCE.2: *x\n  ROLE.1: *x\n") == [
+        "line 4: *x: write out what it stands for",
+        "line 5: *x: write out what it stands for",
+    ]
+    bomb = "\n".join(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]" for n in range(1, 30))
+    assert len(faults(f"k0: &k0 x\n{bomb}\n")) == 29 * 9
+
+
+def test_an_anchor_alone_does_no_harm(read: Read) -> None:
+    """It is a name that nobody uses."""
+    assert read("version: 1\ncontrols: {VPCE.1: &x {mode: detect}}\n")["controls"] == {"VPCE.1": {"mode": "detect"}}
 
 
 def test_quotes_and_comments_change_nothing(read: Read) -> None:
@@ -92,12 +117,15 @@ def test_all_faults_are_told_at_once_in_the_order_of_their_lines(faults: Callabl
     assert [fault.split(":")[0] for fault in found] == [f"line {number}" for number in (1, 2, 5, 6, 7, 10, 13, 14, 15)]
     expected = (
         "version: 2 is not 1",
-        "owner is unknown; known here: controls, version",
-        "controls > VPCE.1 > mode: 'fix' is not one of ['off', 'detect', 'remediate']",
+        "owner is unknown; known here: controls, exemptions, leave_alone, limits, scopes, settle, version",
+        "controls > VPCE.1 > mode: 'fix' is not one of ['off', 'detect', 'approve', 'remediate']",
         "controls > VPCE.1 > services[1]: 'dynamodb' is not one of ['s3', 's3express']",
-        "controls > VPCE.1 > service is unknown; known here: mode, services, unassociated_route_tables",
+        (
+            "controls > VPCE.1 > service is unknown; known here: change_windows, check_bucket_policies, mode, "
+            "running_workloads, services, unassociated_route_tables"
+        ),
         "controls > VPCE.2 is given twice",
-        "controls > ROLE.1 > mode: True is not one of ['off', 'detect', 'remediate']",
+        "controls > ROLE.1 > mode: True is not one of ['off', 'detect', 'approve', 'remediate']",
         "controls > ROLE.1 > default_profile: 'role/with/path' does not match ^[A-Za-z0-9_+=,.@-]{1,128}$",
         "controls > ROLE.9 is unknown; known here: ROLE.1, VPCE.1, VPCE.2",
     )
@@ -155,16 +183,273 @@ def test_what_is_not_text_is_refused(content: bytes, faults: Callable[[bytes], l
 
 def test_a_policy_that_contains_itself_is_refused(faults: Callable[[str], list[str]]) -> None:
     """An alias inside its own anchor has no end."""
-    found = faults("version: 1\ncontrols: &c\n  VPCE.1: *c\n")
-    assert found == ["it contains itself (an alias inside its own anchor) or is nested too deeply"]
+    assert faults("version: 1\ncontrols: &c\n  VPCE.1: *c\n") == ["line 3: *c: write out what it stands for"]
 
 
 def test_a_policy_nested_without_end_is_refused(faults: Callable[[str], list[str]]) -> None:
     """Not a crash."""
-    assert len(faults("[" * 3000 + "]" * 3000)) == 1
+    assert len(faults("[" * 800 + "]" * 800)) == 1
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """The system's own words say why."""
     with pytest.raises(PolicyError, match=r"it cannot be read: .*No such file"):
         policy_file.read(tmp_path / "none.yaml")
+
+
+EVERY_KIND = """\
+version: 1
+controls:
+  VPCE.1:
+    mode: remediate
+    change_windows:
+      - cron: "0 2 * *"
+        time_zone: Mars/Base
+        length: 4 hours
+        weekday: SUN
+      - {cron: "0 2 * * SUN", time_zone: Europe/Zurich}
+    running_workloads: ask
+    check_bucket_policies: 1
+limits:
+  changes_per_hour:
+    account: 0
+    region: 5
+  changes_per_resource_per_day: many
+settle:
+  terraform: 119s
+  pulumi: 30
+  ansible: 30m
+leave_alone: 0h
+scopes:
+  - where: {accounts: ["111122223333"]}
+  - name: b
+  - name: c
+    where: {}
+  - name: d
+    where:
+      accounts: [111122223333]
+      units: [sandbox]
+      regions: [eu-west1]
+      vpcs: [vpc-0123]
+      tags: {build: 7, env: [], team: [1]}
+    settle: {other: 1m}
+    controls:
+      VPCE.9: {mode: off}
+      VPCE.2: {}
+  - name: e
+    where: {accounts: [], regions: [eu-west-1, eu-west-1]}
+exemptions:
+  - name: a
+    where: {resources: [eni-0123]}
+    controls: [VPCE.7]
+    owner: ""
+    reason: ~
+    expires: 2026-02-30
+    since: 2026-01-01
+  - name: b
+    where: {}
+    owner: me
+    reason: because
+    expires: next year
+"""
+
+
+def test_every_kind_of_fault_is_told_with_its_line(faults: Callable[[str], list[str]]) -> None:
+    """All of them at once."""
+    expected = {
+        6: ["'0 2 * *' is not a cron expression of five fields"],
+        7: ["'Mars/Base' is not a time zone such as Europe/Zurich"],
+        8: ["'4 hours' is not a duration such as 90s, 30m, 2h or 1d"],
+        9: ["weekday is unknown; known here: cron, length, time_zone"],
+        10: ["'length' is a required property"],
+        11: ["'ask' is not one of ['approve', 'remediate']"],
+        12: ["1 is not of type 'boolean'"],
+        15: ["0 is less than the minimum of 1"],
+        16: ["region is unknown; known here: account, organisation"],
+        17: ["'many' is not of type 'integer'"],
+        19: ["119s is too short: tags arrive late, so a change waits at least two minutes"],
+        20: ["30 is not of type 'string'; put it in quotes if it is text"],
+        21: ["ansible is unknown; known here: cdk, cloudformation, console, longest, other, pulumi, terraform"],
+        22: ["'0h' is not a duration such as 90s, 30m, 2h or 1d"],
+        24: ["'name' is a required property"],
+        25: ["'where' is a required property"],
+        27: ["{} should be non-empty"],
+        30: ["111122223333 is not of type 'string'; put it in quotes if it is text"],
+        31: ["'sandbox' does not match ^(r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32})$"],
+        32: ["'eu-west1' does not match ^[a-z]+(-[a-z]+)+-[0-9]+$"],
+        33: ["vpcs is unknown; known here: accounts, regions, tags, units"],
+        34: ["7 is not of type 'string', 'array'", "[] should be non-empty", "1 is not of type 'string'"],
+        35: ["1m is too short: tags arrive late, so a change waits at least two minutes"],
+        37: ["VPCE.9 is unknown; known here: ROLE.1, VPCE.1, VPCE.2"],
+        38: ["{} should be non-empty"],
+        40: ["[] should be non-empty", "['eu-west-1', 'eu-west-1'] has non-unique elements"],
+        43: ["'eni-0123' does not match ^(vpc|i)-[0-9a-f]+$"],
+        44: ["'VPCE.7' is not one of ['VPCE.1', 'VPCE.2', 'ROLE.1']"],
+        45: ["'' does not match \\S"],
+        46: ["None is not of type 'string'"],
+        47: ["'2026-02-30' does not exist: day is out of range for month"],
+        48: ["since is unknown; known here: controls, expires, name, owner, reason, where"],
+        50: ["{} should be non-empty"],
+        53: ["'next year' is not a date (2026-12-31) or an instant (2026-12-31T12:00:00Z)"],
+    }
+    found = faults(EVERY_KIND)
+    assert [int(fault.split(":")[0].removeprefix("line ")) for fault in found] == [
+        line for line, texts in expected.items() for _ in texts
+    ]
+    for line, texts in expected.items():
+        told = [fault for fault in found if fault.startswith(f"line {line}: ")]
+        assert all(any(text in fault for fault in told) for text in texts), told
+
+
+HEAD = "version: 1\ncontrols: {VPCE.1: {mode: remediate}}\n"
+CLASHES = (
+    (
+        """\
+scopes:
+  - name: sandbox
+    where: {accounts: ["111122223333"], tags: {env: [dev, test]}}
+    controls:
+      VPCE.1:
+        mode: approve
+        services: [s3]
+  - name: web
+    where: {accounts: ["111122223333", "444455556666"], tags: {team: web}}
+    controls:
+      VPCE.1: {services: [s3], mode: detect}
+""",
+        [
+            ("line 13: scopes[1] > controls > VPCE.1 > mode: 'detect' in the scope web and 'approve' in sandbox may be "
+            "about the same resource, and neither scope is more specific (line 8)")
+        ],
+    ),
+    (
+        """\
+scopes:
+  - {name: a, where: {units: [ou-abcd-11111111]}, leave_alone: 1h}
+  - {name: b, where: {units: [ou-abcd-22222222]}, leave_alone: 2h}
+  - {name: c, where: {units: [ou-abcd-33333333, ou-abcd-22222222]}, leave_alone: 3h}
+""",
+        [
+            ("line 6: scopes[2] > leave_alone: '3h' in the scope c and '2h' in b may be about the same resource, and "
+            "neither scope is more specific (line 5)")
+        ],
+    ),
+    (
+        """\
+scopes:
+  - {name: a, where: {regions: [eu-west-1]}, leave_alone: 1h}
+  - {name: a, where: {regions: [eu-west-2]}, leave_alone: 2h}
+exemptions:
+  - {name: a, where: {accounts: ["111122223333"]}, owner: o, reason: r, expires: 2999-01-01}
+  - {name: a, where: {accounts: ["111122223333"]}, owner: o, reason: r, expires: soon}
+""",
+        [
+            "line 5: scopes[1] > name: 'a' is given twice (line 4)",
+            "line 8: exemptions[1] > expires: 'soon' is not a date (2026-12-31) or an instant (2026-12-31T12:00:00Z)",
+            "line 8: exemptions[1] > name: 'a' is given twice (line 7)",
+        ],
+    ),
+    (
+        "settle: {longest: 8m}\n",
+        [
+            f"line 3: settle > longest: {caller} waits for {window}, and the longest wait is 0:08:00"
+            for caller, window in (
+                ("cdk", "0:30:00"),
+                ("cloudformation", "0:30:00"),
+                ("console", "0:10:00"),
+                ("pulumi", "0:30:00"),
+                ("terraform", "0:30:00"),
+            )
+        ],
+    ),
+    (
+        """\
+settle:
+  other: 45m
+  longest: 1h
+scopes:
+  - name: a
+    where: {regions: [eu-west-1]}
+    settle:
+      longest: 40m
+  - name: b
+    where: {regions: [eu-west-2]}
+    settle: {cdk: 3h}
+  - name: c
+    where: {regions: [eu-west-3]}
+    settle: {cdk: 3h, longest: 2h}
+""",
+        [
+            "line 10: scopes[0] > settle > longest: other waits for 0:45:00, and the longest wait is 0:40:00 (line 4)",
+            "line 13: scopes[1] > settle > cdk: cdk waits for 3:00:00, and the longest wait is 1:00:00 (line 5)",
+            "line 16: scopes[2] > settle > cdk: cdk waits for 3:00:00, and the longest wait is 2:00:00 (line 16)",
+        ],
+    ),
+    (
+        # What has a fault of its own is left out of the comparison, and the others are compared all the same.
+        """\
+settle: {other: 1m}
+scopes:
+  - {name: a, where: {regions: [eu-west-1]}, leave_alone: 1 hour}
+  - {name: b, where: {regions: [eu-west-1]}, leave_alone: 1h}
+  - {name: c, where: {regions: [eu-west-1]}, leave_alone: 2h}
+  - x
+  - {name: 1, where: {regions: [eu-west-1]}, leave_alone: 2h}
+""",
+        [
+            "line 3: settle > other: 1m is too short: tags arrive late, so a change waits at least two minutes",
+            "line 5: scopes[0] > leave_alone: '1 hour' is not a duration such as 90s, 30m, 2h or 1d",
+            ("line 7: scopes[2] > leave_alone: '2h' in the scope c and '1h' in b may be about the same resource, and "
+            "neither scope is more specific (line 6)"),
+            "line 8: scopes[3]: 'x' is not of type 'object'",
+            "line 9: scopes[4] > name: 1 is not of type 'string'; put it in quotes if it is text",
+        ],
+    ),
+    ("scopes: {}\nexemptions: none\n", [
+        "line 3: scopes: {} is not of type 'array'", "line 4: exemptions: 'none' is not of type 'array'",
+    ]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "expected"), CLASHES)
+def test_what_does_not_go_together_is_told_with_both_lines(
+    content: str, expected: list[str], faults: Callable[[str], list[str]]
+) -> None:
+    """Ties of scopes, equal names, and settle windows that are longer than the longest wait."""
+    assert faults(HEAD + content) == expected
+
+
+def test_scopes_that_cannot_meet_or_agree_are_no_tie(read: Read) -> None:
+    """Other accounts, other Regions, contradicting tags, another number of tags, or the same value."""
+    data = read(
+        HEAD
+        + """\
+scopes:
+  - {name: a, where: {accounts: ["111122223333"], regions: [eu-west-1]}, leave_alone: 1h}
+  - {name: b, where: {accounts: ["444455556666"], regions: [eu-west-1]}, leave_alone: 2h}
+  - {name: c, where: {accounts: ["111122223333"], regions: [eu-west-2]}, leave_alone: 3h}
+  - {name: d, where: {tags: {env: dev}}, leave_alone: 4h}
+  - {name: e, where: {tags: {env: [test, prod]}}, leave_alone: 5h}
+  - {name: f, where: {tags: {env: dev, team: web}}, leave_alone: 6h}
+  - {name: g, where: {tags: {team: db}}, settle: {other: 9m}}
+  - {name: h, where: {tags: {team: [db, app]}}, settle: {other: 9m}}
+"""
+    )
+    assert len(data["scopes"]) == 8
+
+
+def test_exemptions_that_have_ended_are_no_fault_and_are_named(tmp_path: Path) -> None:
+    """An exemption that ends must not stop a deployment."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        HEAD
+        + """\
+exemptions:
+  - {name: a, where: {accounts: ["111122223333"]}, owner: o@example.com, reason: r, expires: 2026-11-22}
+  - {name: b, where: {accounts: ["111122223333"]}, owner: o@example.com, reason: r, expires: 2026-11-23}
+""",
+        encoding="utf-8",
+    )
+    assert policy_file.load(path).ended(datetime(2026, 11, 23, 12, 0, tzinfo=UTC)) == [
+        "line 4: the exemption a of o@example.com ended at 2026-11-22T23:59:59Z; it can be removed"
+    ]

@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
+from portcullis.actions import AssociateInstanceProfile
 from portcullis.controls.role_1 import ROLE_1, managed_by
-from portcullis.model import (
-    AssociateInstanceProfile,
-    Evaluation,
-    Instance,
-    InstanceProfile,
-    Kind,
-    Scope,
-    Snapshot,
-    Status,
-)
-from portcullis.policy import ControlPolicy, Mode, Policy
+from portcullis.model import Evaluation, Instance, InstanceProfile, Kind, Scope, Snapshot, Status
+from portcullis.policy import Subject, parse
 
 from tests.fakes import ACCOUNT, DEFAULT_PROFILE, REGION
 
@@ -88,6 +80,7 @@ ROWS = (
     Row("no default profile, pending", FAILED, "has no instance profile named", "pending", default=None),
     Row("another default", FAILED, BARE, default=CUSTOM, named="baseline", associates="baseline"),
     Row("another default, lacking", FAILED, "no instance profile named baseline", default=None, named="baseline"),
+    Row("another default, only the usual one there", FAILED, "no instance profile named baseline", named="baseline"),
 )
 
 
@@ -95,9 +88,12 @@ def judge(row: Row) -> Evaluation:
     """Evaluate a row's instance."""
     instance = Instance("i-0", row.state, profile=row.profile, operator=row.operator, tags=row.tags)
     scope = Scope(ACCOUNT, REGION, instance_ids=frozenset({"i-0"}))
-    snapshot = Snapshot(scope, instances={"i-0": instance}, default_profile=row.default)
+    profiles = {row.default.name: row.default} if row.default else {}
+    snapshot = Snapshot(scope, instances={"i-0": instance}, profiles=profiles)
     parameters = {"default_profile": row.named} if row.named else {}
-    return ROLE_1.evaluate(snapshot, instance, Policy({"ROLE.1": ControlPolicy(Mode.REMEDIATE, parameters)}))
+    policy = parse({"version": 1, "controls": {"ROLE.1": {"mode": "remediate"} | parameters}})
+    settings = policy.settings(Subject(ACCOUNT, (), REGION, Kind.INSTANCE, "i-0"), "ROLE.1")
+    return ROLE_1.evaluate(snapshot, instance, settings)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -114,7 +110,7 @@ def test_verdict_action_and_wait(row: Row) -> None:
 
 
 TAKEN = [
-    row for row in ROWS if row.profile or managed_by(Instance("i-0", row.state, None, None, row.operator, row.tags))
+    row for row in ROWS if row.profile or managed_by(Instance("i-0", row.state, operator=row.operator, tags=row.tags))
 ]
 
 

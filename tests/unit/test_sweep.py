@@ -64,10 +64,10 @@ class TestLook:
 
         assert world.queue.sent == sorted([vpc(bare), instance(lone)])
         assert world.queue.triggers == ["sweep/s-1"] * 2
-        assert world.calls.made == [*LOOK, "send", "answered"]
+        assert world.calls.made == [*LOOK, "states", "surroundings", "send", "answered"]
         world.drain()
         assert [world.hub.state(*key) for key in ((bare, "VPCE.1"), (lone, "ROLE.1"))] == ["PASSED", "PASSED"]
-        assert {work.trigger for work, _ in world.aws.performed} == {"sweep/s-1"}
+        assert {work.cause.trigger for work, _ in world.aws.performed} == {"sweep/s-1"}
 
     def test_what_only_a_person_may_mend_is_filed_at_once(self) -> None:
         """Mode detect, and an empty profile: nothing is enqueued, so a large organisation costs no second look."""
@@ -92,7 +92,14 @@ class TestLook:
 
         assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
 
-    @pytest.mark.parametrize(("policy", "calls"), [(policy_of(), ["send"]), (detect(), ["save", "import", "save"])])
+    @pytest.mark.parametrize(
+        ("policy", "calls"),
+        [
+            (policy_of(), ["states", "surroundings", "send"]),
+            (policy_of(VPCE_1=Mode.APPROVE, VPCE_2=Mode.OFF), ["states", "surroundings", "save", "import", "save"]),
+            (detect(), ["save", "import", "save"]),
+        ],
+    )
     def test_a_thousand_vpcs_are_one_look(self, policy: Policy, calls: list[str]) -> None:
         """Calls of the ports do not grow with the number of VPCs, whether they are mended or only reported."""
         world = World(policy)

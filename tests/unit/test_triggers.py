@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from portcullis.errors import UnreadableEventError
-from portcullis.model import Kind, Target
-from portcullis.triggers import CALL_NAMES, PATTERNS, heartbeat_of, targets_of, trigger_of
+from portcullis.model import Caller, Cause, Conflict, Kind, Target
+from portcullis.triggers import (
+    CALL_NAMES,
+    PATTERNS,
+    caller_of,
+    cause_of,
+    conflict_of,
+    heartbeat_of,
+    is_own,
+    shown_name,
+    targets_of,
+    trigger_of,
+)
 
 from tests.fakes import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, REMEDIATOR_ROLE
 
@@ -259,6 +270,12 @@ class TestFailedCalls:
         given = call("DeleteVpc", {"vpcId": "vpc-0a"}, errorCode="Client.DependencyViolation", errorMessage=message)
         assert targets_of(given) == [VPC]
 
+    def test_their_subnet_could_not_be_deleted(self) -> None:
+        """DeleteSubnet names no VPC: look at everything there. One that succeeded is no trigger at all."""
+        given = call("DeleteSubnet", {"subnetId": "subnet-0a"}, errorCode="Client.DependencyViolation")
+        assert targets_of(given) == [EVERYTHING]
+        assert targets_of(call("DeleteSubnet", {"subnetId": "subnet-0a"}, {"_return": True})) == []
+
     def test_another_invalid_parameter_is_ignored(self) -> None:
         """The code alone says nothing."""
         given = call("CreateVpcEndpoint", {"vpcId": "vpc-0a"}, errorCode="Client.InvalidParameter", errorMessage="x")
@@ -433,6 +450,222 @@ def issued_by(name: object, kind: str = "Role") -> dict[str, Json]:
     return {"type": "AssumedRole", "sessionContext": {"sessionIssuer": issuer}}
 
 
+TERRAFORM = (
+    "APN/1.0 HashiCorp/1.0 Terraform/1.1.2 (+https://www.terraform.io) terraform-provider-aws/3.76.1 "
+    "(+https://registry.terraform.io/providers/hashicorp/aws) aws-sdk-go/1.44.157 (go1.19.3; linux; amd64)"
+)
+PULUMI = "APN/1.0 Pulumi/1.0 Pulumi-Aws/7.12.0 (+https://www.pulumi.com) aws-sdk-go-v2/1.39.6 os/linux"
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+CLI = "aws-cli/2.31.18 md/awscrt#0.28.2 ua/2.1 os/linux#6.8 md/command#ec2.create-vpc"
+CLOUDFORMATION = "cloudformation.amazonaws.com"
+
+
+def by(
+    agent: Json = CLI, address: Json = "192.0.2.10", *, role: str = "deployment", invoked_by: Json = None, **more: Json
+) -> dict[str, Json]:
+    """Return the part of a record that tells of its caller."""
+    identity = issued_by(role) | ({"invokedBy": invoked_by} if invoked_by else {})
+    return {"userAgent": agent, "sourceIPAddress": address, "userIdentity": identity, **more}
+
+
+CALLERS: dict[str, tuple[dict[str, Json], Caller]] = {
+    "Terraform": (by(TERRAFORM), Caller.TERRAFORM),
+    "Terraform, before 0.8": (by("terraform/0.7.9 aws-sdk-go/1.4.17 (go1.7.3; darwin; amd64)"), Caller.TERRAFORM),
+    "Terraform, its version lost": (by("aws-sdk-go/1.44 APN/1.0 HashiCorp/1.0 Terraform/ (+https)"), Caller.TERRAFORM),
+    "Terraform in the browser's shell": (by(TERRAFORM, sessionCredentialFromConsole="true"), Caller.TERRAFORM),
+    "OpenTofu": (by("APN/1.0 OpenTofu/1.10.6 (+https://opentofu.org) aws-sdk-go-v2/1.39.4"), Caller.TERRAFORM),
+    "a provider of Terraform's": (by("terraform-provider-awscc/1.2 aws-sdk-go-v2/1.9.1"), Caller.TERRAFORM),
+    "Pulumi": (by(PULUMI), Caller.PULUMI),
+    "Pulumi over Terraform's provider": (by(f"{PULUMI} terraform-provider-aws/6.18.0"), Caller.PULUMI),
+    "Pulumi's own provider": (by("aws-sdk-go-v2/1.9 APN/1.0 Pulumi/3.0 PulumiAwsNative/1.12"), Caller.PULUMI),
+    "CloudFormation": (by(CLOUDFORMATION, CLOUDFORMATION, invoked_by=CLOUDFORMATION), Caller.CLOUDFORMATION),
+    "CloudFormation by its agent": (by(CLOUDFORMATION), Caller.CLOUDFORMATION),
+    "CloudFormation by its address": (by(None, CLOUDFORMATION), Caller.CLOUDFORMATION),
+    "CloudFormation by who invoked": (by(None, None, invoked_by=CLOUDFORMATION), Caller.CLOUDFORMATION),
+    "CloudFormation in China": (by(f"{CLOUDFORMATION}.cn", f"{CLOUDFORMATION}.cn"), Caller.CLOUDFORMATION),
+    "a stack started in the console": (
+        by(CLOUDFORMATION, CLOUDFORMATION, sessionCredentialFromConsole="true"), Caller.CLOUDFORMATION),
+    "CDK's stacks": (
+        by(CLOUDFORMATION, CLOUDFORMATION, role=f"cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"), Caller.CDK),
+    "CDK's stacks, another qualifier": (
+        by(CLOUDFORMATION, role=f"cdk-team-a-cfn-exec-role-{ACCOUNT}-{REGION}"), Caller.CDK),
+    "CDK's command line": (by("aws-sdk-nodejs/2.1586.0 linux/v20.15.1 aws-cdk/2.135.0 promise"), Caller.CDK),
+    "CDK's role in somebody's hands": (by(role=f"cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{REGION}"), Caller.OTHER),
+    "the console, by its mark": (by("AWS Internal", sessionCredentialFromConsole="true"), Caller.CONSOLE),
+    "the console, by its mark as a boolean": (by(CLI, sessionCredentialFromConsole=True), Caller.CONSOLE),
+    "the console's agent of EC2": (by("console.ec2.amazonaws.com"), Caller.CONSOLE),
+    "the console's agent": (by("console.amazonaws.com"), Caller.CONSOLE),
+    "the console, signing in": (by("signin.amazonaws.com", invoked_by="signin.amazonaws.com"), Caller.CONSOLE),
+    "a browser": (by(BROWSER), Caller.CONSOLE),
+    "the console's proxy": (by("AWS Internal"), Caller.CONSOLE),
+    "a service of AWS": (by("AWS Internal", "AWS Internal"), Caller.OTHER),
+    "no console": (by(CLI, sessionCredentialFromConsole="false"), Caller.OTHER),
+    "the command line": (by(CLI), Caller.OTHER),
+    "Auto Scaling": (by(*["autoscaling.amazonaws.com"] * 2, invoked_by="autoscaling.amazonaws.com"), Caller.OTHER),
+    "somebody who drops names": (by("my-console.ec2.amazonaws.com myterraform/1"), Caller.OTHER),
+    "nobody": ({}, Caller.OTHER),
+    "a mess": ({"userAgent": [1], "sourceIPAddress": {}, "userIdentity": "x"}, Caller.OTHER),
+}  # fmt: skip
+
+
+class TestCaller:
+    """What kind of client made a call: by CloudTrail's own fields, since people wait for different times."""
+
+    @pytest.mark.parametrize(("detail", "expected"), CALLERS.values(), ids=CALLERS)
+    def test_it_is_told_by_the_records_fields(self, detail: dict[str, Json], expected: Caller) -> None:
+        """As public captures and the providers' sources have them."""
+        assert caller_of(detail) is expected
+
+    @pytest.mark.parametrize(("detail", "expected"), CALLERS.values(), ids=CALLERS)
+    def test_it_is_in_the_cause_of_a_call(self, detail: dict[str, Json], expected: Caller) -> None:
+        """Whatever the call was."""
+        given = call("CreateVpc", {}, {"vpc": VPC_0A}, eventID="e-1", **detail)
+        assert cause_of(given) == Cause("CreateVpc/e-1", expected)
+
+
+class TestCause:
+    """Why targets are looked at."""
+
+    def test_a_call_that_does_not_name_its_vpc_is_indirect(self) -> None:
+        """Only a look tells whether it concerned a resource."""
+        named = call("DeleteVpc", {"vpcId": "vpc-0a"}, {"_return": True})
+        unnamed = call("DisassociateRouteTable", {"associationId": "a"}, {"_return": True})
+        assert [cause_of(each).indirect for each in (named, unnamed)] == [False, True]
+
+    @pytest.mark.parametrize(
+        "given_event",
+        [event({"instance-id": "i-01"}, "EC2 Instance State-change Notification"), beat()],
+        ids=["state change", "heartbeat"],
+    )
+    def test_what_is_no_call_has_no_caller(self, given_event: dict[str, Json]) -> None:
+        """A change of state may be anybody's, or nobody's."""
+        assert cause_of(given_event) == Cause(trigger_of(given_event))
+
+    def test_what_others_write_into_a_detail_makes_no_cause(self) -> None:
+        """A member may send its own heartbeats: neither a caller nor a conflict comes of that."""
+        claims = call("DeleteVpc", {"vpcId": "vpc-0a"}, errorCode="Client.DependencyViolation")["detail"]
+        given = beat(claims)
+        assert cause_of(given) == Cause(trigger_of(given))
+        assert conflict_of(given) is None
+
+
+EXISTS = "route table rtb-0a already has a route with destination-prefix-list-id pl-6da54004"
+SOMEBODY = f"arn:aws:sts::{ACCOUNT}:assumed-role/deployment/run-4711"
+IDENTITY = {"userIdentity": {"type": "AssumedRole", "arn": SOMEBODY}}
+S3 = "com.amazonaws.eu-west-1.s3"
+
+
+def failed(code: str, message: str = "") -> dict[str, Json]:
+    """Return the part of a record that tells of a failure, and of the caller."""
+    return {"errorCode": f"Client.{code}", "errorMessage": message, **IDENTITY}
+
+
+CONFLICTS: dict[str, tuple[dict[str, Json], Conflict]] = {
+    "CreateVpcEndpoint, one table": (
+        call("CreateVpcEndpoint", {"CreateVpcEndpointRequest": {
+            "VpcId": "vpc-0a", "ServiceName": S3, "RouteTableId": {"tag": 1, "content": "rtb-0a"}}},
+            **failed("RouteAlreadyExists", EXISTS)),
+        Conflict("CreateVpcEndpoint", SOMEBODY, S3, ("rtb-0a",)),
+    ),
+    "CreateVpcEndpoint, many tables, told as a parameter": (
+        call("CreateVpcEndpoint", {"CreateVpcEndpointRequest": {
+            "VpcId": "vpc-0a", "ServiceName": S3,
+            "RouteTableId": [{"tag": 1, "content": "rtb-0a"}, {"tag": 2, "content": "rtb-0b"}]}},
+            **failed("InvalidParameter", EXISTS)),
+        Conflict("CreateVpcEndpoint", SOMEBODY, S3, ("rtb-0a", "rtb-0b")),
+    ),
+    "CreateVpcEndpoint, old dialect": (
+        call("CreateVpcEndpoint", {"vpcId": "vpc-0a", "serviceName": S3, "routeTableId": {"items": ["rtb-0a"]},
+                                   "subnetId": "subnet-0a"}, **failed("RouteAlreadyExists")),
+        Conflict("CreateVpcEndpoint", SOMEBODY, S3, ("rtb-0a",)),
+    ),
+    "CreateVpcEndpoint, request truncated": (
+        call("CreateVpcEndpoint", **failed("RouteAlreadyExists")), Conflict("CreateVpcEndpoint", SOMEBODY)),
+    "CreateVpcEndpoint, nonsense in it": (
+        call("CreateVpcEndpoint", {"serviceName": "*", "routeTableId": ["rtb-*", 7, "rtb-0a"]},
+            **failed("RouteAlreadyExists")),
+        Conflict("CreateVpcEndpoint", SOMEBODY, "", ("rtb-0a",)),
+    ),
+    "ModifyVpcEndpoint": (
+        call("ModifyVpcEndpoint", {"ModifyVpcEndpointRequest": {
+            "VpcEndpointId": "vpce-0a", "AddRouteTableId": {"tag": 1, "content": "rtb-0a"},
+            "RemoveRouteTableId": {"tag": 1, "content": "rtb-0b"}}}, **failed("RouteAlreadyExists", EXISTS)),
+        Conflict("ModifyVpcEndpoint", SOMEBODY, "", ("rtb-0a",), "vpce-0a"),
+    ),
+    "ModifyVpcEndpoint, old dialect": (
+        call("ModifyVpcEndpoint", {"vpcEndpointId": "vpce-0a", "addRouteTableId": {"items": ["rtb-0a", "rtb-0b"]}},
+            **failed("InvalidParameter", EXISTS)),
+        Conflict("ModifyVpcEndpoint", SOMEBODY, "", ("rtb-0a", "rtb-0b"), "vpce-0a"),
+    ),
+    "DeleteVpc": (call("DeleteVpc", {"vpcId": "vpc-0a"}, **failed("DependencyViolation")),
+                  Conflict("DeleteVpc", SOMEBODY)),
+    "DeleteVpc, new dialect": (
+        call("DeleteVpc", {"DeleteVpcRequest": {"VpcId": "vpc-0a"}}, **failed("DependencyViolation")),
+        Conflict("DeleteVpc", SOMEBODY),
+    ),
+    "DeleteSubnet": (call("DeleteSubnet", {"subnetId": "subnet-0a"}, **failed("DependencyViolation")),
+                     Conflict("DeleteSubnet", SOMEBODY, subnet_id="subnet-0a")),
+    "DeleteSubnet, new dialect": (
+        call("DeleteSubnet", {"DeleteSubnetRequest": {"SubnetId": "subnet-0a"}}, **failed("DependencyViolation")),
+        Conflict("DeleteSubnet", SOMEBODY, subnet_id="subnet-0a"),
+    ),
+    "AssociateIamInstanceProfile": (
+        call("AssociateIamInstanceProfile", {"AssociateIamInstanceProfileRequest": {"InstanceId": "i-0a"}},
+            **failed("IncorrectState", "There is an existing association for instance i-0a")),
+        Conflict("AssociateIamInstanceProfile", SOMEBODY),
+    ),
+}  # fmt: skip
+
+
+class TestConflict:
+    """A call of somebody else that failed over something that may be ours: what it was and what it named."""
+
+    @pytest.mark.parametrize(("given_event", "expected"), CONFLICTS.values(), ids=CONFLICTS)
+    def test_it_is_read_from_the_request(self, given_event: dict[str, Json], expected: Conflict) -> None:
+        """In either dialect and any spelling of a list; what is no id is left out."""
+        assert conflict_of(json.loads(json.dumps(given_event))) == expected
+        assert cause_of(given_event).conflict == expected
+        assert targets_of(given_event)
+
+    @pytest.mark.parametrize(
+        "given_event",
+        [
+            *(case[0] for case in CASES.values()),
+            call("DeleteVpc", {"vpcId": "vpc-0a"}, errorCode="Client.UnauthorizedOperation"),
+            call("DeleteRouteTable", {"routeTableId": "rtb-0"}, errorCode="Client.DependencyViolation"),
+            call("CreateVpcEndpoint", errorCode="Client.InvalidParameter", errorMessage="The policy is malformed"),
+            call("AssociateIamInstanceProfile", {"instanceId": "i-0"}, errorCode="Client.IncorrectState"),
+            call("ModifyVpcEndpoint", {"vpcEndpointId": "vpce-0a"}, errorCode="Client.IncorrectState"),
+            call("DeleteVpc", {"vpcId": "vpc-0a", "dryRun": True}, errorCode="Client.DependencyViolation"),
+            call("DeleteVpc", {"vpcId": "vpc-0a"}, errorCode="Client.DependencyViolation", eventSource="x.aws"),
+        ],
+    )
+    def test_nothing_else_is_one(self, given_event: dict[str, Json]) -> None:
+        """A success, a refusal, a dry run, another service."""
+        assert conflict_of(given_event) is None
+
+    def test_more_tables_than_a_call_names_are_cut(self) -> None:
+        """A message of the work queue has a limit, and one that breaks it would hold up the others for ever."""
+        request = {"routeTableId": [f"rtb-{number}" for number in range(5000)]}
+        conflict = conflict_of(call("CreateVpcEndpoint", request, **failed("RouteAlreadyExists")))
+        assert conflict is not None
+        assert len(conflict.route_table_ids) == 300
+
+    @pytest.mark.parametrize(
+        ("arn", "shown"),
+        [
+            (SOMEBODY, SOMEBODY),
+            ("user/path/jane+x=y,z@example.com", "user/path/jane+x=y,z@example.com"),
+            ("<b>jane</b>\n", "-b-jane-/b--"),
+            ("x" * 500, "x" * 128),
+            (7, "7"),
+        ],
+    )
+    def test_who_it_was_can_be_shown(self, arn: Json, shown: str) -> None:
+        """It is quoted on a finding, so nothing in it is out of place."""
+        assert shown_name(arn) == shown
+
+
 class TestOwnCalls:
     """Portcullis does not react to itself."""
 
@@ -441,6 +674,22 @@ class TestOwnCalls:
         given = new("CreateVpcEndpoint", {"VpcId": "vpc-0a"}, userIdentity=issued_by(REMEDIATOR_ROLE))
         assert targets_of(given, (REMEDIATOR_ROLE,)) == []
         assert targets_of(given) == [VPC]
+
+    @pytest.mark.parametrize(
+        "given_event",
+        [*(case[0] for case in CASES.values()), *(case[0] for case in CONFLICTS.values())],
+        ids=[*CASES, *CONFLICTS],
+    )
+    def test_no_call_of_our_own_role_has_targets(self, given_event: dict[str, Json]) -> None:
+        """Whatever was made, changed, deleted, or failed: only changes of state, which name nobody, still count."""
+        ours = given_event | {"detail": given_event["detail"] | {"userIdentity": issued_by(REMEDIATOR_ROLE)}}
+        is_call = "eventName" in ours["detail"]
+        assert is_own(ours, (REMEDIATOR_ROLE,)) is is_call
+        assert bool(targets_of(ours, (REMEDIATOR_ROLE,))) is not is_call
+
+    def test_a_claim_to_be_us_counts_for_nothing_elsewhere(self) -> None:
+        """Only calls of EC2 are ours."""
+        assert not is_own(beat({"userIdentity": issued_by(REMEDIATOR_ROLE)}), (REMEDIATOR_ROLE,))
 
     @pytest.mark.parametrize(
         "identity",
@@ -459,6 +708,7 @@ class TestOwnCalls:
         """Only a session of a role of exactly that name is ours."""
         given = new("CreateVpcEndpoint", {"VpcId": "vpc-0a"}, userIdentity=identity)
         assert targets_of(given, (REMEDIATOR_ROLE,)) == [VPC]
+        assert not is_own(given, (REMEDIATOR_ROLE,))
 
 
 class TestUnreadable:

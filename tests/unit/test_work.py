@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from portcullis import work
 from portcullis.errors import UnreadableEventError
-from portcullis.model import Kind, Target, Work
+from portcullis.model import Ask, Caller, Cause, Conflict, Kind, Request, Target, Work
 
 from tests.fakes import ACCOUNT, REGION, START, Calls, FakeClock, FakeQueue
 
@@ -22,21 +23,42 @@ TARGETS = st.builds(
     st.sampled_from([Kind.VPC, Kind.INSTANCE]),
     st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True),
 ) | st.builds(Target, st.just(ACCOUNT), st.just(REGION), st.just(Kind.ACCOUNT_REGION))
+CONFLICTS = st.builds(
+    Conflict,
+    st.text(),
+    st.text(),
+    st.text(),
+    st.lists(st.text()).map(tuple),
+    endpoint_id=st.text(),
+    subnet_id=st.text(),
+)
+REQUESTS = st.builds(Request, st.sampled_from(Ask), st.text(), st.text(), st.text())
+CAUSES = st.builds(
+    Cause,
+    st.text(),
+    st.none() | st.sampled_from(Caller),
+    st.booleans(),
+    st.none() | CONFLICTS,
+    st.none() | REQUESTS,
+)
 VPC = Target(ACCOUNT, REGION, Kind.VPC, "vpc-0")
+CAUSE = Cause("CreateSubnet/e-1", Caller.TERRAFORM)
+CONFLICT = replace(CAUSE, conflict=Conflict("CreateVpcEndpoint", "arn:jane", "s3", ("rtb-0",)))
+REQUEST = Cause("approval/e-1", request=Request(Ask.REMEDIATE, "VPCE.1", "jane"))
 
 
 @settings(SETTINGS)
-@given(target=TARGETS, trigger=st.text())
-def test_what_is_written_is_read_back(target: Target, trigger: str) -> None:
+@given(target=TARGETS, cause=CAUSES)
+def test_what_is_written_is_read_back(target: Target, cause: Cause) -> None:
     """Encoding loses nothing; the message's id comes from the queue."""
-    assert work.decode(work.encode(target, trigger), "m-1") == Work(target, "m-1", trigger)
+    assert work.decode(work.encode(target, cause), "m-1") == Work(target, "m-1", cause)
 
 
 @settings(SETTINGS)
 @given(body=st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_anything_else_is_refused(body: str) -> None:
     """Never another exception than the one that buries the message."""
-    with pytest.raises(UnreadableEventError, match="not a target of version 1"):
+    with pytest.raises(UnreadableEventError, match="not a target of version 2"):
         work.decode(body, "m-1")
 
 
@@ -46,14 +68,45 @@ def test_a_body_nested_without_end_is_refused() -> None:
         work.decode("[" * 100_000, "m-1")
 
 
-GOOD = json.loads(work.encode(VPC))
+GOOD = json.loads(work.encode(VPC, CAUSE))
+GOOD_CONFLICT = json.loads(work.encode(VPC, CONFLICT))["cause"]["conflict"]
+GOOD_REQUEST = json.loads(work.encode(VPC, REQUEST))["cause"]["request"]
+OLD = {name: value for name, value in GOOD.items() if name != "cause"} | {"version": 1, "trigger": "CreateVpc/e-1"}
 
 
+def test_a_message_in_full() -> None:
+    """As people find it in a dead-letter queue."""
+    assert json.loads(work.encode(VPC, CONFLICT)) == {
+        "version": 2,
+        "account_id": ACCOUNT,
+        "region": REGION,
+        "kind": "vpc",
+        "resource_id": "vpc-0",
+        "cause": {
+            "trigger": "CreateSubnet/e-1",
+            "caller": "terraform",
+            "indirect": False,
+            "conflict": {
+                "call": "CreateVpcEndpoint",
+                "principal": "arn:jane",
+                "service_name": "s3",
+                "route_table_ids": ["rtb-0"],
+                "endpoint_id": "",
+                "subnet_id": "",
+            },
+            "request": None,
+        },
+    }
+
+
+@pytest.mark.parametrize("good", [GOOD, OLD], ids=["this version", "the one before"])
 @pytest.mark.parametrize(
     "fault",
     [
-        {"version": 2},
+        {"version": 3},
         {"version": None},
+        {"version": "2"},
+        {"version": []},
         {"kind": "subnet"},
         {"kind": []},
         {"kind": "account-region"},
@@ -63,47 +116,93 @@ GOOD = json.loads(work.encode(VPC))
         {"account_id": 111122223333},
         {"account_id": None},
         {"region": None},
-        {"trigger": None},
-        {"trigger": ["CreateVpc"]},
     ],
 )
-def test_a_target_with_a_fault_is_refused(fault: dict[str, object]) -> None:
+def test_a_target_with_a_fault_is_refused(good: dict[str, object], fault: dict[str, object]) -> None:
     """Each field is checked, and the kind has to agree with the id."""
     with pytest.raises(UnreadableEventError):
-        work.decode(json.dumps(GOOD | fault), "m-1")
+        work.decode(json.dumps(good | fault), "m-1")
 
 
-@pytest.mark.parametrize("field", [name for name in GOOD if name != "trigger"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"trigger": None},
+        {"trigger": ["CreateVpc"]},
+        {"caller": "somebody"},
+        {"caller": []},
+        {"indirect": None},
+        {"indirect": "false"},
+        {"conflict": {}},
+        {"conflict": []},
+        {"conflict": "DeleteVpc"},
+        *({"conflict": GOOD_CONFLICT | {name: None}} for name in GOOD_CONFLICT),
+        {"conflict": GOOD_CONFLICT | {"route_table_ids": "rtb-0"}},
+        {"conflict": GOOD_CONFLICT | {"route_table_ids": [7]}},
+        {"request": {}},
+        {"request": GOOD_REQUEST | {"ask": "destroy"}},
+        *({"request": GOOD_REQUEST | {name: None}} for name in GOOD_REQUEST),
+    ],
+)
+def test_a_cause_with_a_fault_is_refused(fault: dict[str, object]) -> None:
+    """It may ask for a change: nothing in it is guessed at."""
+    with pytest.raises(UnreadableEventError):
+        work.decode(json.dumps(GOOD | {"cause": GOOD["cause"] | fault}), "m-1")
+
+
+@pytest.mark.parametrize("field", [*GOOD, *(f"cause {name}" for name in GOOD["cause"])])
 def test_a_target_that_lacks_a_field_is_refused(field: str) -> None:
     """A message of another version of Portcullis is not guessed at."""
+    body = json.loads(json.dumps(GOOD))
+    holder, name = (body["cause"], field.removeprefix("cause ")) if " " in field else (body, field)
+    del holder[name]
     with pytest.raises(UnreadableEventError):
-        work.decode(json.dumps({name: value for name, value in GOOD.items() if name != field}), "m-1")
+        work.decode(json.dumps(body), "m-1")
+
+
+def test_a_message_of_the_version_before_is_read() -> None:
+    """Messages in flight survive an upgrade; who made the call is not known then, and nothing else changes."""
+    assert work.decode(json.dumps(OLD), "m-1") == Work(VPC, "m-1", Cause("CreateVpc/e-1"))
 
 
 def test_a_message_from_before_triggers_is_read() -> None:
-    """Dead letters are redriven after an upgrade: what set them off is not known then, and nothing else changes."""
-    old = json.dumps({name: value for name, value in GOOD.items() if name != "trigger"})
-    assert work.decode(old, "m-1") == Work(VPC, "m-1", "")
+    """Dead letters are redriven after an upgrade, whatever their age."""
+    old = json.dumps({name: value for name, value in OLD.items() if name != "trigger"})
+    assert work.decode(old, "m-1") == Work(VPC, "m-1", Cause())
+
+
+@pytest.mark.parametrize("fault", [{"trigger": None}, {"trigger": ["CreateVpc"]}])
+def test_an_old_message_with_a_faulty_trigger_is_refused(fault: dict[str, object]) -> None:
+    """What is there is checked."""
+    with pytest.raises(UnreadableEventError):
+        work.decode(json.dumps(OLD | fault), "m-1")
 
 
 @settings(SETTINGS, max_examples=300)
 @given(
-    gaps=st.lists(st.floats(0, 400, allow_nan=False), min_size=1, max_size=40),
+    sends=st.lists(
+        st.tuples(st.floats(0, 400, allow_nan=False), st.sampled_from([CAUSE, Cause("sweep/1"), CONFLICT])),
+        min_size=1,
+        max_size=40,
+    ),
     delay=st.floats(0.1, 900, allow_nan=False),
     start=st.floats(0, 1e9, allow_nan=False),
 )
-def test_every_send_is_followed_by_a_delivery_at_or_after_it(gaps: list[float], delay: float, start: float) -> None:
-    """However sends are spaced, whatever the delay: what is dropped was sent before the look of its twin."""
+def test_every_send_is_followed_by_a_delivery_at_or_after_it(
+    sends: list[tuple[float, Cause]], delay: float, start: float
+) -> None:
+    """However sends are spaced, whatever the delay: what is dropped was sent before the look of its cause's twin."""
     clock = FakeClock(START + timedelta(seconds=start))
     queue = FakeQueue(Calls(), clock, delay)
-    for gap in gaps:
+    for gap, cause in sends:
         clock.advance(gap)
         sent_at = clock.now()
 
-        queue.send({VPC: "test"})
+        queue.send([(VPC, cause)])
 
-        assert any(message.visible_at >= sent_at for message in queue.waiting)
-        assert queue.waiting[-1].visible_at <= sent_at + timedelta(seconds=delay)
+        twins = [message for message in queue.waiting if work.decode(message.body, "m").cause == cause]
+        assert any(message.visible_at >= sent_at for message in twins)
+        assert twins[-1].visible_at <= sent_at + timedelta(seconds=delay)
 
 
 @settings(SETTINGS)
@@ -112,14 +211,14 @@ def test_a_slow_sender_has_a_third_of_the_delay(delay: float, lag: float) -> Non
     """The id may be computed up to a third of the delay before the queue gets the message, and nothing is lost."""
     clock = FakeClock()
     queue = FakeQueue(Calls(), clock, delay)
-    queue.send({VPC: "test"})
+    queue.send([(VPC, CAUSE)])
     window = work.window_seconds(delay)
     rest = window - clock.now().timestamp() % window
     last_moment = clock.now() + timedelta(seconds=rest) - timedelta(milliseconds=1)
 
     arrives_at = last_moment + timedelta(seconds=lag * (delay - window))
 
-    assume(work.deduplication_id(VPC, last_moment, delay) == work.deduplication_id(VPC, START, delay))
+    assume(work.deduplication_id(VPC, CAUSE, last_moment, delay) == work.deduplication_id(VPC, CAUSE, START, delay))
     assert queue.waiting[0].visible_at >= arrives_at
 
 
@@ -129,10 +228,10 @@ def test_no_look_begins_within_the_slack_after_its_event(delay: float, since: fl
     """Whenever an equal target was sent before: the look that an event causes comes later than a quick sweep ends."""
     clock = FakeClock()
     queue = FakeQueue(Calls(), clock, delay)
-    queue.send({VPC: "test"})
+    queue.send([(VPC, CAUSE)])
     clock.advance(since)
 
-    queue.send({VPC: "test"})
+    queue.send([(VPC, CAUSE)])
 
     earliest = clock.now() + timedelta(seconds=work.slack_seconds(delay))
     assert queue.waiting[-1].visible_at >= earliest - timedelta(milliseconds=1)
@@ -144,18 +243,52 @@ def test_a_burst_costs_few_looks() -> None:
     queue = FakeQueue(Calls(), clock, 30)
     for _ in range(100):
         clock.advance(0.1)
-        queue.send({VPC: "test"})
+        queue.send([(VPC, CAUSE)])
     assert len(queue.waiting) <= 2
 
 
 def test_different_targets_are_never_one() -> None:
     """The id names the target."""
     others = [VPC, Target(ACCOUNT, REGION, Kind.INSTANCE, "vpc-0"), Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION)]
-    assert len({work.deduplication_id(target, START, 30) for target in others}) == 3
+    assert len({work.deduplication_id(target, CAUSE, START, 30) for target in others}) == 3
 
 
 def test_without_a_delay_only_the_same_moment_is_one() -> None:
     """There is no window then in which a twin could be dropped unseen."""
     later = START + timedelta(microseconds=1)
-    assert work.deduplication_id(VPC, START, 0) == work.deduplication_id(VPC, START, 0)
-    assert work.deduplication_id(VPC, START, 0) != work.deduplication_id(VPC, later, 0)
+    assert work.deduplication_id(VPC, CAUSE, START, 0) == work.deduplication_id(VPC, CAUSE, START, 0)
+    assert work.deduplication_id(VPC, CAUSE, START, 0) != work.deduplication_id(VPC, CAUSE, later, 0)
+
+
+class TestSameness:
+    """What is dropped as a duplicate would have told the look nothing new."""
+
+    def test_what_people_only_read_makes_no_difference(self) -> None:
+        """Twenty calls of one pipeline are one cause."""
+        again = replace(CAUSE, trigger="CreateRouteTable/e-2")
+        assert work.deduplication_id(VPC, CAUSE, START, 30) == work.deduplication_id(VPC, again, START, 30)
+
+    @pytest.mark.parametrize("cause", [CAUSE, CONFLICT])
+    @pytest.mark.parametrize(
+        "change",
+        [{"caller": None}, {"caller": Caller.CONSOLE}, {"indirect": True}, {"conflict": Conflict("DeleteVpc")}],
+    )
+    def test_what_a_look_has_to_know_does(self, cause: Cause, change: dict[str, object]) -> None:
+        """Whose call it was, whether it named the target, and what it failed over."""
+        other = replace(cause, **change)  # type: ignore[arg-type]  # each is of its field's type
+        assert work.deduplication_id(VPC, cause, START, 30) != work.deduplication_id(VPC, other, START, 30)
+
+    def test_a_pipeline_that_keeps_trying_costs_a_look_a_window(self) -> None:
+        """Terraform repeats a DeleteSubnet that fails for twenty minutes."""
+        failed = [replace(CONFLICT, trigger=f"DeleteSubnet/e-{number}") for number in range(10)]
+        assert len({work.deduplication_id(VPC, each, START, 30) for each in failed}) == 1
+
+    def test_every_request_is_its_own(self) -> None:
+        """What a person asks for is never dropped for what another one asked for."""
+        other = replace(REQUEST, trigger="approval/e-2")
+        assert work.deduplication_id(VPC, REQUEST, START, 30) != work.deduplication_id(VPC, other, START, 30)
+
+    def test_a_request_that_is_sent_again_is_one(self) -> None:
+        """Its message may be delivered twice, minutes apart."""
+        later = START + timedelta(minutes=4)
+        assert work.deduplication_id(VPC, REQUEST, START, 30) == work.deduplication_id(VPC, REQUEST, later, 30)

@@ -31,7 +31,7 @@ OTHER = "222233334444"
 HUB = "123456789012"
 REGION = "eu-west-1"
 ORGANISATION_ID = "o-exampleorgid"
-_CONFIG = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
+_CONFIG = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20, s3={"addressing_style": "path"})
 
 
 @dataclass

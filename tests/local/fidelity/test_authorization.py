@@ -300,6 +300,14 @@ def test_an_unknown_managed_policy_is_an_error_that_names_it(aws: Aws) -> None:
             f"arn:aws:states:{REGION}:{MEMBER}:stateMachine:q",
         ),
         (
+            "scheduler",
+            ("get_schedule", {"Name": "q", "GroupName": "looks"}),
+            "scheduler:GetSchedule",
+            f"arn:aws:scheduler:{REGION}:{MEMBER}:schedule/looks/q",
+        ),
+        ("ssm", ("get_parameter", {"Name": "/q"}), "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{MEMBER}:parameter/q"),
+        ("s3", ("get_bucket_policy", {"Bucket": "q"}), "s3:GetBucketPolicy", "arn:aws:s3:::q"),
+        (
             "securityhub",
             ("describe_hub", {}),
             "securityhub:DescribeHub",
@@ -387,6 +395,8 @@ ENDPOINTS = "arn:aws:ec2:*:*:vpc-endpoint/*"
         ({}, True),
         (OWNED, True),
         ({"StringEquals": {"aws:RequestTag/Owner": "somebody"}}, False),
+        ({"StringLike": {"ec2:VpceServiceName": "*.s3"}}, True),
+        ({"StringLike": {"ec2:VpceServiceName": "*.dynamodb"}}, False),
     ],
 )
 def test_conditions_on_creating_an_endpoint(aws: Aws, vpc_id: str, on_endpoint: Any, *, allowed: bool) -> None:
@@ -469,3 +479,86 @@ def test_a_session_of_a_deleted_role_may_do_nothing(aws: Aws) -> None:
     ec2 = _session(aws, "ec2", _allow("*"))
     iam_backends[MEMBER]["aws"].roles.clear()
     assert error_of(ec2.describe_vpcs)[0] == "AccessDenied"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_schedule_needs_pass_role_for_its_target(aws: Aws, *, allowed: bool) -> None:
+    """The role that Scheduler shall assume, and for Scheduler only."""
+    service = "scheduler" if allowed else "lambda"
+    passed = {"iam:PassedToService": f"{service}.amazonaws.com"}
+    role_arn = aws.role("sender")
+    pass_role = _allow("iam:PassRole", resource=role_arn, StringEquals=passed)
+    schedule = {
+        "Name": "look",
+        "ScheduleExpression": "at(2099-01-01T00:00:00)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": f"arn:aws:sqs:{REGION}:{MEMBER}:q", "RoleArn": role_arn, "Input": "{}"},
+    }
+    create = _session(aws, "scheduler", _allow("scheduler:CreateSchedule"), pass_role).create_schedule
+    if allowed:
+        create(**schedule)
+    else:
+        assert "iam:PassRole" in error_of(create, **schedule)[1]
+
+
+@pytest.mark.parametrize("owner", ["portcullis", "somebody"])
+def test_an_association_is_about_its_instance(aws: Aws, ec2: Any, owner: str) -> None:
+    """DisassociateIamInstanceProfile is allowed by the tags of the instance."""
+    aws.client("iam").create_instance_profile(InstanceProfileName="app")
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "owner", "Value": owner}]}]
+    ec2.run_instances(
+        ImageId="ami-12345678", MinCount=1, MaxCount=1, IamInstanceProfile={"Name": "app"}, TagSpecifications=tags
+    )
+    (association,) = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    instances, tagged = f"arn:aws:ec2:{REGION}:{MEMBER}:instance/*", {"aws:ResourceTag/owner": "portcullis"}
+    allow = _allow("ec2:DisassociateIamInstanceProfile", resource=instances, StringEquals=tagged)
+    disassociate = _session(aws, "ec2", allow).disassociate_iam_instance_profile
+    wanted = {"AssociationId": association["AssociationId"]}
+    if owner == "portcullis":
+        disassociate(**wanted)
+        assert ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"] == []
+    else:
+        assert error_of(disassociate, **wanted)[0] == "UnauthorizedOperation"
+
+
+def test_listing_buckets_needs_permission(aws: Aws) -> None:
+    """By the action's own name, which is not the operation's; each bucket with its Region."""
+    aws.client("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": REGION})
+    aws.client("s3", region="us-east-1").create_bucket(Bucket="other")
+    assert error_of(_session(aws, "s3", _allow("s3:ListBucket")).list_buckets)[0] == "AccessDenied"
+    policies = iam_backends[MEMBER]["aws"].get_role("portcullis-remediator").policies
+    policies["inline"] = json.dumps({"Statement": _allow("s3:ListAllMyBuckets")})
+    keys = aws.client("sts").assume_role(
+        RoleArn=f"arn:aws:iam::{MEMBER}:role/portcullis-remediator", RoleSessionName="session"
+    )["Credentials"]
+    found = aws.client_with_keys("s3", keys).list_buckets(BucketRegion=REGION)["Buckets"]
+    assert [(one["Name"], one["BucketRegion"]) for one in found] == [("bucket", REGION)]
+
+
+@pytest.mark.parametrize("field", ["Note", "Workflow", "UserDefinedFields"])
+def test_what_an_update_of_findings_sets_can_be_limited(aws: Aws, field: str) -> None:
+    """By a condition key for each field, which is there when the field is set."""
+    absent = {f"securityhub:ASFFSyntaxPath/{path}": "true" for path in ("Workflow.Status", "UserDefinedFields.key")}
+    client = _session(aws, "securityhub", _allow("securityhub:BatchUpdateFindings", Null=absent))
+    values = {"Note": {"Text": "x", "UpdatedBy": "x"}, "Workflow": {"Status": "NEW"}, "UserDefinedFields": {"a": "b"}}
+    update = {"FindingIdentifiers": [{"Id": "f", "ProductArn": "p"}], field: values[field]}
+    if field == "Note":
+        assert client.batch_update_findings(**update)["UnprocessedFindings"]
+    else:
+        assert error_of(client.batch_update_findings, **update)[0] == "AccessDeniedException"
+
+
+@pytest.mark.parametrize("profile", ["app", "other"])
+def test_an_instances_profile_can_be_a_condition(aws: Aws, ec2: Any, profile: str) -> None:
+    """Of the association that there is."""
+    aws.client("iam").create_instance_profile(InstanceProfileName="app")
+    ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, IamInstanceProfile={"Name": "app"})
+    (association,) = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    arn = f"arn:aws:iam::{MEMBER}:instance-profile/{profile}"
+    allow = _allow("ec2:DisassociateIamInstanceProfile", ArnEquals={"ec2:InstanceProfile": arn})
+    disassociate = _session(aws, "ec2", allow).disassociate_iam_instance_profile
+    wanted = {"AssociationId": association["AssociationId"]}
+    if profile == "app":
+        disassociate(**wanted)
+    else:
+        assert error_of(disassociate, **wanted)[0] == "UnauthorizedOperation"

@@ -204,3 +204,18 @@ def test_events_arrive_in_the_order_of_the_calls(aws: Aws, trail: str, ec2: Any)
     ec2.delete_vpc(VpcId=first)
     ec2.create_vpc(CidrBlock="10.1.0.0/16")
     assert [event["detail"]["eventName"] for event in aws.received(trail)] == names
+
+
+def test_what_is_in_the_way_of_a_deletion_leaves_an_event(aws: Aws, trail: str, ec2: Any, vpc_id: str) -> None:
+    """With the code, the message and what was asked for."""
+    ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=f"com.amazonaws.{REGION}.s3")
+    subnet = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    ec2.create_network_interface(SubnetId=subnet)
+    for call, wanted in ((ec2.delete_vpc, {"VpcId": vpc_id}), (ec2.delete_subnet, {"SubnetId": subnet})):
+        with pytest.raises(ClientError):
+            call(**wanted)
+    details = _details(aws, trail)
+    for name, parameters in (("DeleteVpc", {"vpcId": vpc_id}), ("DeleteSubnet", {"subnetId": subnet})):
+        assert details[name]["errorCode"] == "Client.DependencyViolation"
+        assert details[name]["errorMessage"].endswith("has dependencies and cannot be deleted.")
+        assert details[name]["requestParameters"] == parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -112,6 +113,34 @@ def test_a_client_token_makes_creation_idempotent(ec2: Any, vpc_id: str) -> None
     assert error_of(ec2.create_vpc_endpoint, **changed)[0] == "IdempotentParameterMismatch"
 
 
+def test_a_token_of_a_deleted_endpoint_creates_nothing(ec2: Any, vpc_id: str) -> None:
+    """Whoever wants another endpoint needs another token; documented for instances, believed for endpoints."""
+    table = _table(ec2, vpc_id)
+    first = _create(ec2, vpc_id, table, ClientToken="t")
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[first])
+    assert _create(ec2, vpc_id, table, ClientToken="t") == first
+    assert (_ids(ec2), _owners(ec2, table)) == ([], [])
+    assert _create(ec2, vpc_id, table, ClientToken="u") != first
+
+
+def test_an_endpoint_says_its_policy(ec2: Any, vpc_id: str) -> None:
+    """The full access policy, or the one that was given."""
+    policy = '{"Version":"2012-10-17","Statement":[]}'
+    for wanted, service in (({}, S3), ({"PolicyDocument": policy}, DYNAMODB)):
+        created = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=service, **wanted)["VpcEndpoint"]
+        (shown,) = ec2.describe_vpc_endpoints(VpcEndpointIds=[created["VpcEndpointId"]])["VpcEndpoints"]
+        assert created["PolicyDocument"] == shown["PolicyDocument"]
+        assert (shown["PolicyDocument"] == policy) == bool(wanted)
+
+
+def test_gateway_services_have_addresses(ec2: Any) -> None:
+    """DescribePrefixLists says which, so that network ACLs and security groups can be compared with them."""
+    lists = {one["PrefixListName"]: one["Cidrs"] for one in ec2.describe_prefix_lists()["PrefixLists"]}
+    for service in (S3, DYNAMODB):
+        assert all(ipaddress.ip_network(cidr) for cidr in lists[service])
+        assert lists[service]
+
+
 def test_a_failed_creation_does_not_use_up_its_token(ec2: Any, vpc_id: str) -> None:
     """A retry after the cause is gone creates the endpoint."""
     table = _table(ec2, vpc_id)
@@ -181,6 +210,40 @@ def test_a_vpc_with_an_endpoint_cannot_be_deleted(ec2: Any, vpc_id: str, kind: s
     )
     ec2.delete_vpc_endpoints(VpcEndpointIds=[created["VpcEndpoint"]["VpcEndpointId"]])
     ec2.delete_vpc(VpcId=vpc_id)
+
+
+def test_a_subnet_in_use_cannot_be_deleted(ec2: Any, vpc_id: str) -> None:
+    """Neither with an instance nor with an interface endpoint in it; both leave nothing behind."""
+    subnet = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    launched = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, SubnetId=subnet)["Instances"][0]
+    in_subnet = [{"Name": "subnet-id", "Values": [subnet]}]
+    (interface,) = ec2.describe_network_interfaces(Filters=in_subnet)["NetworkInterfaces"]
+    assert interface["Attachment"]["InstanceId"] == launched["InstanceId"]
+    assert interface["Status"] == "in-use"
+    refused = ("DependencyViolation", f"The subnet '{subnet}' has dependencies and cannot be deleted.")
+    assert error_of(ec2.delete_subnet, SubnetId=subnet) == refused
+    ec2.terminate_instances(InstanceIds=[launched["InstanceId"]])
+    wanted = {"VpcEndpointType": "Interface", "SubnetIds": [subnet]}
+    service = f"com.amazonaws.{REGION}.ssm"
+    created = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=service, **wanted)["VpcEndpoint"]["VpcEndpointId"]
+    (interface,) = ec2.describe_network_interfaces(Filters=in_subnet)["NetworkInterfaces"]
+    assert (interface["InterfaceType"], interface["RequesterManaged"]) == ("vpc_endpoint", True)
+    assert created in interface["Description"]
+    assert error_of(ec2.delete_subnet, SubnetId=subnet) == refused
+    assert error_of(ec2.delete_vpc, VpcId=vpc_id)[0] == "DependencyViolation"
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[created])
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc_id)
+
+
+def test_an_interface_that_was_there_before_its_instance_stays(ec2: Any, vpc_id: str) -> None:
+    """AWS deletes with an instance what it created with it."""
+    subnet = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    own = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    interfaces = [{"DeviceIndex": 0, "NetworkInterfaceId": own}]
+    launched = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, NetworkInterfaces=interfaces)
+    ec2.terminate_instances(InstanceIds=[launched["Instances"][0]["InstanceId"]])
+    assert ec2.describe_network_interfaces(NetworkInterfaceIds=[own])["NetworkInterfaces"]
 
 
 def test_a_default_vpc_can_be_created_again(ec2: Any) -> None:

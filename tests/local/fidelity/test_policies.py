@@ -39,6 +39,10 @@ def test_statements_are_weighed(statements: list[Any], decision: str) -> None:
         ({"StringEquals": {"aws:RequestTag/Absent": "x"}}, False),
         ({"StringLike": {"aws:RequestTag/Owner": "port*"}}, True),
         ({"StringEquals": {"aws:RequestTag/Owner": "portcullis"}, "StringLike": {"aws:PrincipalArn": "N*"}}, False),
+        ({"Null": {"aws:RequestTag/Owner": "true"}}, False),
+        ({"Null": {"aws:RequestTag/Owner": "false", "aws:RequestTag/Absent": "true"}}, True),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner", "More"]}}, True),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": "More"}}, False),
     ],
 )
 def test_conditions_are_evaluated(condition: Any, *, holds: bool) -> None:
@@ -52,7 +56,9 @@ def test_conditions_are_evaluated(condition: Any, *, holds: bool) -> None:
     [
         {"StringEquals": {"aws:SourceVpce": "vpce-0a"}},
         {"IpAddress": {"aws:PrincipalArn": "10.0.0.0/8"}},
-        {"ForAllValues:StringEquals": {"aws:TagKeys": "x"}},
+        {"ForAnyValue:StringEquals": {"aws:TagKeys": "x"}},
+        {"StringEquals": {"aws:TagKeys": "x"}},
+        {"ForAllValues:StringEquals": {"aws:RequestTag/Owner": "x"}},
         {"StringNotEquals": {"aws:RequestTag/Owner": "x"}},
         {"StringEqualsIfExists": {"aws:RequestTag/Owner": "x"}},
         # Unknown even though the other condition already decides.

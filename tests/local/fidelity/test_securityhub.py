@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from .conftest import HUB, MEMBER, REGION, Aws, error_of
+from local import fidelity
+from local.fidelity import securityhub
+
+from .conftest import HUB, MEMBER, OTHER, REGION, Aws, error_of
 
 PRODUCT_ARN = f"arn:aws:securityhub:{REGION}:{MEMBER}:product/{MEMBER}/default"
 
@@ -243,3 +246,76 @@ def test_an_unknown_workflow_status_is_refused(hub: Any) -> None:
     """Only NEW, NOTIFIED, RESOLVED and SUPPRESSED."""
     wanted = {"FindingIdentifiers": [{"Id": "f", "ProductArn": PRODUCT_ARN}], "Workflow": {"Status": "DONE"}}
     assert error_of(hub.batch_update_findings, **wanted)[0] == "InvalidInputException"
+
+
+def test_the_administrator_sees_and_updates_its_members(aws: Aws, hub: Any) -> None:
+    """Of all Regions in the aggregation Region, of each Region there; an account outside, or a hub that is off, not."""
+    fidelity.install(
+        fidelity.Hooks(organisation_id="o", is_member={HUB, MEMBER}.__contains__, administrator=(HUB, "us-east-1"))
+    )
+    clients = {region: aws.client("securityhub", HUB, region) for region in ("us-east-1", REGION, "ap-northeast-1")}
+    outsider = aws.client("securityhub", OTHER)
+    for client in (*clients.values(), outsider):
+        client.enable_security_hub()
+    hub.batch_import_findings(Findings=[_finding()])
+    foreign: Any = {"AwsAccountId": OTHER, "ProductArn": PRODUCT_ARN.replace(MEMBER, OTHER)}
+    assert outsider.batch_import_findings(Findings=[_finding("theirs", **foreign)])["SuccessCount"] == 1
+    assert {region: _ids(client) for region, client in clients.items()} == {
+        "us-east-1": ["f"],
+        REGION: ["f"],
+        "ap-northeast-1": [],
+    }
+    for name, value in {"ProductArn": PRODUCT_ARN, "AwsAccountId": MEMBER, "WorkflowStatus": "NEW"}.items():
+        assert _ids(clients["us-east-1"], **{name: [("EQUALS", value)]}) == ["f"]
+    _set_workflow(clients["us-east-1"], "SUPPRESSED")
+    assert _one(hub)["Workflow"] == {"Status": "SUPPRESSED"}
+    assert _ids(clients["us-east-1"], WorkflowStatus=[("EQUALS", "NEW")]) == []
+    hub.disable_security_hub()
+    assert _ids(clients["us-east-1"]) == []
+
+
+def test_custom_actions_live_and_end(hub: Any) -> None:
+    """Create, describe, update, delete; and what is refused."""
+    wanted = {"Name": "Remediate", "Description": "d", "Id": "remediate"}
+    arn = hub.create_action_target(**wanted)["ActionTargetArn"]
+    assert arn == f"arn:aws:securityhub:{REGION}:{MEMBER}:action/custom/remediate"
+    assert error_of(hub.create_action_target, **wanted)[0] == "ResourceConflictException"
+    for bad in ({"Id": "a-b"}, {"Id": "a" * 21}, {"Name": "n" * 21}):
+        assert error_of(hub.create_action_target, **{**wanted, **bad})[0] == "InvalidInputException"
+    hub.update_action_target(ActionTargetArn=arn, Description="other")
+    (target,) = hub.describe_action_targets(ActionTargetArns=[arn])["ActionTargets"]
+    assert target == {"ActionTargetArn": arn, "Name": "Remediate", "Description": "other"}
+    assert hub.delete_action_target(ActionTargetArn=arn)["ActionTargetArn"] == arn
+    assert hub.describe_action_targets()["ActionTargets"] == []
+    for call in (hub.delete_action_target, hub.update_action_target):
+        assert error_of(call, ActionTargetArn=arn)[0] == "ResourceNotFoundException"
+    assert error_of(hub.describe_action_targets, ActionTargetArns=[arn])[0] == "ResourceNotFoundException"
+    hub.disable_security_hub()
+    assert error_of(hub.describe_action_targets)[0] == "InvalidAccessException"
+
+
+def test_a_custom_action_is_one_event_for_each_finding(aws: Aws, hub: Any) -> None:
+    """In the shape of the public capture: nobody is named, and the whole finding is inside."""
+    arn = hub.create_action_target(Name="Remediate", Description="d", Id="remediate")["ActionTargetArn"]
+    hub.batch_import_findings(Findings=[_finding("f"), _finding("g")])
+    url = aws.watch({"detail-type": ["Security Hub Findings - Custom Action"], "resources": [arn]})
+    securityhub.custom_action(MEMBER, REGION, "Remediate", ["f", "g"])
+    securityhub.custom_action(MEMBER, REGION, arn, ["f"])
+    events = aws.received(url)
+    assert [event["detail"]["findings"][0]["Id"] for event in events] == ["f", "g", "f"]
+    event = events[0]
+    assert (event["source"], event["account"], event["resources"]) == ("aws.securityhub", MEMBER, [arn])
+    assert (event["detail"]["actionName"], event["detail"]["actionDescription"]) == ("Remediate", "d")
+    assert event["detail"]["findings"] == [hub.get_findings()["Findings"][0]]
+    for name, ids in (("Other", ["f"]), ("Remediate", ["none"]), ("Remediate", ["f"] * 21)):
+        with pytest.raises(LookupError, match="no custom action"):
+            securityhub.custom_action(MEMBER, REGION, name, ids)
+
+
+def test_a_note_that_is_too_long_is_refused(hub: Any) -> None:
+    """512 characters, in the user guide."""
+    hub.batch_import_findings(Findings=[_finding()])
+    note = {"Text": "x" * 513, "UpdatedBy": "portcullis"}
+    identifiers = [{"Id": "f", "ProductArn": PRODUCT_ARN}]
+    update = {"FindingIdentifiers": identifiers, "Note": note}
+    assert error_of(hub.batch_update_findings, **update)[0] == "InvalidInputException"
