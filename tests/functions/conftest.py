@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.httpsession import URLLib3Session
 from moto import mock_aws
+from moto.scheduler.models import scheduler_backends
 from portcullis import bootstrap, work
+from portcullis.adapters.clock import SystemClock
 from portcullis.cli import policy_file
 from portcullis.model import Cause, Kind, Target
 from samtranslator.yaml_helper import yaml_parse
@@ -48,6 +51,9 @@ Handler = Any
 
 Function = Callable[[dict[str, Any]], Any]
 """A deployed function: call it with an event."""
+
+Settle = Callable[..., dict[str, Any]]
+"""Let targets be changed when they are quiet: call it with their messages."""
 
 HUB_ACCOUNT, ACCOUNT, OTHER_ACCOUNT = "123456789012", "111122223333", "222233334444"
 NOTHING_FAILED: dict[str, Any] = {"batchItemFailures": []}
@@ -154,6 +160,8 @@ class Hub:
         self.policy_path = policy_path
         self.sqs: Any = session.client("sqs")
         self.dynamodb: Any = session.client("dynamodb")
+        self.scheduler: Any = session.client("scheduler")
+        self.ssm: Any = session.client("ssm")
         self._template = template
         self.urls = {name: self._make_queue(entry) for name, entry in self._of_type("AWS::SQS::Queue").items()}
         ((_, table),) = self._of_type("AWS::DynamoDB::Table").items()
@@ -161,9 +169,9 @@ class Hub:
         shape = ("TableName", "BillingMode", "AttributeDefinitions", "KeySchema")
         self.dynamodb.create_table(**{name: table[name] for name in shape})
         for group in self._of_type("AWS::Scheduler::ScheduleGroup").values():
-            session.client("scheduler").create_schedule_group(Name=group["Name"])
+            self.scheduler.create_schedule_group(Name=group["Name"])
         for parameter in self._of_type("AWS::SSM::Parameter").values():
-            session.client("ssm").put_parameter(**{name: parameter[name] for name in ("Name", "Type", "Value")})
+            self.ssm.put_parameter(**{name: parameter[name] for name in ("Name", "Type", "Value")})
 
     def _of_type(self, resource_type: str) -> dict[str, dict[str, Any]]:
         resources = self._template["Resources"].items()
@@ -281,6 +289,24 @@ class Hub:
             ]
         }
 
+    def turn(self, position: str) -> None:
+        """Turn the kill switch, which is at ``stopped`` when the stack is deployed."""
+        (switch,) = self._of_type("AWS::SSM::Parameter").values()
+        self.ssm.put_parameter(Name=switch["Name"], Value=position, Overwrite=True)
+
+    def looks(self) -> dict[str, datetime]:
+        """Return the messages of the looks that are scheduled, each with its time."""
+        backend = scheduler_backends[HUB_ACCOUNT][REGION]
+        scheduled = [one for group in backend.schedule_groups.values() for one in group.schedules.values()]
+        form = "at(%Y-%m-%dT%H:%M:%S)"
+        times = [datetime.strptime(one.schedule_expression, form).replace(tzinfo=UTC) for one in scheduled]
+        return {one.target["Input"]: when for one, when in zip(scheduled, times, strict=True)}
+
+    def fire(self) -> None:
+        """Drop the schedules, as Scheduler does with those that have fired."""
+        for group in scheduler_backends[HUB_ACCOUNT][REGION].schedule_groups.values():
+            group.schedules.clear()
+
     def acknowledge(self, event: dict[str, Any], answer: dict[str, Any]) -> None:
         """Delete the messages that a function is done with, as Lambda does."""
         failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
@@ -352,6 +378,44 @@ def reconcile(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
     return _function(hub, "ReconcileFunction", monkeypatch)
 
 
+class Clock:
+    """The time of the functions: the machine's, which can be moved forward."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the time of the functions."""
+    moved = Clock()
+    monkeypatch.setattr(SystemClock, "now", lambda _: moved.now())
+    return moved
+
+
+@pytest.fixture
+def settle(hub: Hub, reconcile: Function, clock: Clock) -> Settle:
+    """Deliver targets, with the kill switch on, and when its time has come what is scheduled then.
+
+    Returns the function's last answer.
+    """
+    hub.turn("enabled")
+
+    def deliver(*bodies: str) -> dict[str, Any]:
+        reconcile(hub.deliver("WorkQueue", *bodies))
+        looks = hub.looks()
+        clock.ahead += max(looks.values()) - clock.now()
+        hub.fire()
+        answer: dict[str, Any] = reconcile(hub.deliver("WorkQueue", *looks))
+        return answer
+
+    return deliver
+
+
 @pytest.fixture
 def sweep(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Function:
     """Return the sweep function, in the environment that the template gives it."""
@@ -395,6 +459,19 @@ class Member:
     def make_vpc(self) -> str:
         """Make a VPC; returns its id."""
         return str(self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"])
+
+    def launch(self) -> str:
+        """Launch an instance without a profile; returns its id."""
+        launched = self.ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)
+        return str(launched["Instances"][0]["InstanceId"])
+
+    def make_default_profile(self) -> str:
+        """Make the profile of the member stack; returns its ARN."""
+        name = {"InstanceProfileName": "portcullis-default"}
+        profile = self.iam.create_instance_profile(**name)["InstanceProfile"]
+        self.iam.create_role(RoleName="portcullis-default", AssumeRolePolicyDocument="{}")
+        self.iam.add_role_to_instance_profile(**name, RoleName="portcullis-default")
+        return str(profile["Arn"])
 
     def target(self, resource_id: str, kind: Kind = Kind.VPC) -> str:
         """Return the message that asks to look at something here."""

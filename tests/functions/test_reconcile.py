@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from portcullis import bootstrap, work
 from portcullis.adapters.clock import SystemClock
 from portcullis.batch import ATTEMPTS
 from portcullis.errors import PolicyError, PortcullisError
-from portcullis.model import OWNERSHIP_TAG, Kind, Target
+from portcullis.model import CHANGE_TAG, OWNERSHIP_TAG, Cause, Kind, Target
 
 from tests.functions.conftest import ACCOUNT, ASSUME_DENIED, DENIED, NOTHING_FAILED, REGION, THROTTLED
 
@@ -19,23 +20,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.functions.conftest import Function, Hub, Member, Output
+    from tests.functions.conftest import Clock, Function, Hub, Member, Output, Settle
 
 S3, DYNAMODB = f"com.amazonaws.{REGION}.s3", f"com.amazonaws.{REGION}.dynamodb"
 
 
-def test_a_vpc_is_mended_and_reported(hub: Hub, first: Member, reconcile: Function) -> None:
-    """A target in; both endpoints with their routes, a finding per control, and the memory of it, out."""
+def test_a_change_waits_until_it_is_quiet(hub: Hub, first: Member, reconcile: Function) -> None:
+    """The finding opens at once and says when; until then there is one look on the schedule, and no change."""
+    hub.turn("enabled")
     vpc_id = first.make_vpc()
 
     answer = reconcile(hub.deliver("WorkQueue", first.target(vpc_id)))
+
+    ((body, when),) = hub.looks().items()
+    assert answer == NOTHING_FAILED
+    assert work.decode(body, "m-1").target == Target(ACCOUNT, REGION, Kind.VPC, vpc_id)
+    assert first.endpoints(vpc_id) == {}
+    for finding in first.findings().values():
+        assert (finding["Compliance"]["Status"], finding["RecordState"]) == ("FAILED", "ACTIVE")
+        assert f"{when:%Y-%m-%d}" in finding["Description"]
+    assert len(first.findings()) == 2
+
+
+def test_a_vpc_is_mended_and_reported(
+    hub: Hub, first: Member, settle: Settle
+) -> None:
+    """A target in; both endpoints with their routes, a finding per control, and the memory of it, out."""
+    vpc_id = first.make_vpc()
+
+    answer = settle(first.target(vpc_id))
 
     endpoints = first.endpoints(vpc_id)
     assert answer == NOTHING_FAILED
     assert set(endpoints) == {S3, DYNAMODB}
     assert {item["VpcEndpointId"] for item in endpoints.values()} <= first.routes(vpc_id)
-    for item in endpoints.values():
-        assert {"Key": OWNERSHIP_TAG, "Value": "true"} in item["Tags"]
+    tags = [{tag["Key"]: tag["Value"] for tag in item["Tags"]} for item in endpoints.values()]
+    assert {each[OWNERSHIP_TAG] for each in tags} == {"true"}
     findings = first.findings()
     assert set(findings) == {f"VPCE.1 {vpc_id}", f"VPCE.2 {vpc_id}"}
     for finding in findings.values():
@@ -43,18 +63,46 @@ def test_a_vpc_is_mended_and_reported(hub: Hub, first: Member, reconcile: Functi
         assert finding["AwsAccountId"] == ACCOUNT
         assert finding["Resources"][0]["Id"] == f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/{vpc_id}"
     assert endpoints[S3]["VpcEndpointId"] in findings[f"VPCE.1 {vpc_id}"]["Description"]
-    assert {record["sk"]: (record["pk"], record["status"]) for record in hub.records()} == {
-        f"finding#vpc#{vpc_id}#{control}": (f"{ACCOUNT}#{REGION}", "PASSED") for control in ("VPCE.1", "VPCE.2")
-    }
-    assert hub.messages("WorkDeadLetters") == []
+    records = {record["sk"]: record for record in hub.records()}
+    here = {name: record["status"] for name, record in records.items() if name.startswith("finding#")}
+    assert here == {f"finding#vpc#{vpc_id}#{control}": "PASSED" for control in ("VPCE.1", "VPCE.2")}
+    changes = {name: record["progress"] for name, record in records.items() if record["pk"].startswith("changes#")}
+    assert changes == {each[CHANGE_TAG]: "applied" for each in tags}
+    state = json.loads(records[f"state#vpc#{vpc_id}"]["state"])
+    assert set(state["made"]) == {item["VpcEndpointId"] for item in endpoints.values()}
+    assert (state["pending"], state["window"]) == ("", None)
+    assert (hub.looks(), hub.messages("WorkDeadLetters")) == ({}, [])
+
+
+@pytest.mark.parametrize("position", ["stopped", "undo-only", "on"], ids=["as deployed", "undo-only", "unknown"])
+def test_the_kill_switch_stops_changes_and_findings_go_on(
+    hub: Hub, first: Member, reconcile: Function, clock: Clock, *, position: str
+) -> None:
+    """What the parameter does not allow in so many words is not done, and the finding says so."""
+    vpc_id = first.make_vpc()
+    reconcile(hub.deliver("WorkQueue", first.target(vpc_id)))
+    clock.ahead += timedelta(hours=1)
+    if position != "stopped":
+        hub.turn(position)
+
+    answer = reconcile(hub.deliver("WorkQueue", first.target(vpc_id)))
+
+    assert answer == NOTHING_FAILED
+    assert first.endpoints(vpc_id) == {}
+    assert all("Changes are stopped" in finding["Description"] for finding in first.findings().values())
+    assert len(first.findings()) == 2
 
 
 def test_the_second_time_nothing_is_done(
-    hub: Hub, first: Member, reconcile: Function, output: Callable[[], Output]
+    hub: Hub,
+    first: Member,
+    reconcile: Function,
+    settle: Settle,
+    output: Callable[[], Output],
 ) -> None:
     """Events are doubled and late: what is right already is neither changed nor reported again."""
     vpc_id = first.make_vpc()
-    reconcile(hub.deliver("WorkQueue", first.target(vpc_id)))
+    settle(first.target(vpc_id))
     before = (first.endpoints(vpc_id), first.findings(), hub.records())
     output()
 
@@ -65,18 +113,16 @@ def test_the_second_time_nothing_is_done(
     assert output().counts == {"Messages": 1, "Evaluated": 2}
 
 
-def test_an_instance_is_given_the_default_profile(hub: Hub, first: Member, reconcile: Function) -> None:
+def test_an_instance_is_given_the_default_profile(first: Member, settle: Settle) -> None:
     """A running instance without a profile gets the one of the member stack."""
-    profile = first.iam.create_instance_profile(InstanceProfileName="portcullis-default")["InstanceProfile"]
-    first.iam.create_role(RoleName="portcullis-default", AssumeRolePolicyDocument="{}")
-    first.iam.add_role_to_instance_profile(InstanceProfileName="portcullis-default", RoleName="portcullis-default")
-    launched = first.ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    profile = first.make_default_profile()
+    launched = first.launch()
 
-    answer = reconcile(hub.deliver("WorkQueue", first.target(launched, Kind.INSTANCE)))
+    answer = settle(first.target(launched, Kind.INSTANCE))
 
     (held,) = first.ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
     assert answer == NOTHING_FAILED
-    assert (held["InstanceId"], held["IamInstanceProfile"]["Arn"]) == (launched, profile["Arn"])
+    assert (held["InstanceId"], held["IamInstanceProfile"]["Arn"]) == (launched, profile)
     assert first.findings()[f"ROLE.1 {launched}"]["Compliance"]["Status"] == "PASSED"
 
 
@@ -85,22 +131,24 @@ def test_an_account_and_region_become_targets(
 ) -> None:
     """A wide look changes nothing itself: what needs something is queued, under its own group, with its trigger."""
     vpc_id = first.make_vpc()
-    whole = work.encode(Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION), "DeleteVpcEndpoints/e-1")
+    whole = work.encode(Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION), Cause("DeleteVpcEndpoints/e-1"))
 
     answer = reconcile(hub.deliver("WorkQueue", whole))
 
     assert answer == NOTHING_FAILED
-    assert hub.triggers()[Target(ACCOUNT, REGION, Kind.VPC, vpc_id)] == "DeleteVpcEndpoints/e-1"
+    assert hub.causes()[Target(ACCOUNT, REGION, Kind.VPC, vpc_id)] == Cause("DeleteVpcEndpoints/e-1", indirect=True)
     assert first.endpoints(vpc_id) == {}
     assert first.findings() == {}
     (line,) = output().steps("swept")
     assert vpc_id in line["resource_ids"]
 
 
-def test_a_vpc_that_is_gone_has_its_findings_archived(hub: Hub, first: Member, reconcile: Function) -> None:
-    """The finding does not stay behind, and its record is kept for a while only."""
+def test_a_vpc_that_is_gone_has_its_findings_archived(
+    hub: Hub, first: Member, reconcile: Function, settle: Settle
+) -> None:
+    """The finding does not stay behind, its record is kept for a while only, and of its state nothing is left."""
     vpc_id = first.make_vpc()
-    reconcile(hub.deliver("WorkQueue", first.target(vpc_id)))
+    settle(first.target(vpc_id))
     made = [item["VpcEndpointId"] for item in first.endpoints(vpc_id).values()]
     first.ec2.delete_vpc_endpoints(VpcEndpointIds=made)
     first.ec2.delete_vpc(VpcId=vpc_id)
@@ -109,14 +157,16 @@ def test_a_vpc_that_is_gone_has_its_findings_archived(hub: Hub, first: Member, r
 
     assert answer == NOTHING_FAILED
     assert {finding["RecordState"] for finding in first.findings().values()} == {"ARCHIVED"}
-    assert all("expires_at" in record for record in hub.records())
+    kept = {record["sk"]: record for record in hub.records()}
+    assert all("expires_at" in record for name, record in kept.items() if name.startswith("finding#"))
+    assert f"state#vpc#{vpc_id}" not in kept
 
 
-def test_a_batch_spans_accounts(hub: Hub, first: Member, second: Member, reconcile: Function) -> None:
+def test_a_batch_spans_accounts(first: Member, second: Member, settle: Settle) -> None:
     """Each account's VPC is mended in that account, and reported there."""
     bodies = {member: member.make_vpc() for member in (first, second)}
 
-    answer = reconcile(hub.deliver("WorkQueue", *(member.target(vpc_id) for member, vpc_id in bodies.items())))
+    answer = settle(*(member.target(vpc_id) for member, vpc_id in bodies.items()))
 
     assert answer == NOTHING_FAILED
     for member, vpc_id in bodies.items():
@@ -127,12 +177,13 @@ def test_a_batch_spans_accounts(hub: Hub, first: Member, second: Member, reconci
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("{not json", "not a target of version 1"),
-        ('{"version": 2, "account_id": "1", "region": "r", "kind": "vpc", "resource_id": "vpc-1"}', "version 2"),
+        ("{not json", "not a target of version 2"),
+        ('{"version": 3, "account_id": "1", "region": "r", "kind": "vpc", "resource_id": "vpc-1"}', "version 3"),
+        ('{"version": 2, "account_id": "1", "region": "r", "kind": "vpc", "resource_id": "vpc-1"}', "'cause'"),
         ('{"version": 1, "account_id": "1", "region": "r", "kind": "subnet", "resource_id": "s"}', "'subnet'"),
         ('{"version": 1, "account_id": "1", "region": "r", "kind": "vpc", "resource_id": null}', "do not agree"),
     ],
-    ids=["no JSON", "another version", "another kind", "no id"],
+    ids=["no JSON", "another version", "no cause", "another kind", "no id"],
 )
 def test_a_message_that_cannot_be_read_is_put_aside(
     hub: Hub, first: Member, reconcile: Function, output: Callable[[], Output], *, body: str, reason: str
@@ -146,7 +197,7 @@ def test_a_message_that_cannot_be_read_is_put_aside(
     assert answer == NOTHING_FAILED
     assert list(buried) == [body]
     assert reason in buried[body]
-    assert set(first.endpoints(vpc_id)) == {S3, DYNAMODB}
+    assert set(first.findings()) == {f"VPCE.1 {vpc_id}", f"VPCE.2 {vpc_id}"}
     assert output().counts["ProblemBuried"] == 1
 
 
@@ -172,7 +223,7 @@ def test_the_roles_of_the_partition_are_assumed(
     """Partition and names come from the environment; a role that is missing is waited for, and named to the reader."""
     monkeypatch.setenv("PARTITION", partition)
     refuse("sts.AssumeRole", 403, ASSUME_DENIED)
-    body = work.encode(Target(ACCOUNT, REGION, Kind.VPC, "vpc-1"))
+    body = work.encode(Target(ACCOUNT, REGION, Kind.VPC, "vpc-1"), Cause("test"))
     event = hub.deliver("WorkQueue", body)
 
     early_answer = reconcile(event)
@@ -209,19 +260,21 @@ def test_only_what_may_pass_is_delivered_again(
 
 
 def test_a_change_that_is_refused_stays_a_finding(
-    hub: Hub, first: Member, reconcile: Function, refuse: Callable[..., None]
+    hub: Hub, first: Member, settle: Settle, refuse: Callable[..., None]
 ) -> None:
     """A denial is no matter of waiting: the finding is FAILED and says what AWS said."""
     refuse("ec2.CreateVpcEndpoint", 403, DENIED)
     vpc_id = first.make_vpc()
 
-    answer = reconcile(hub.deliver("WorkQueue", first.target(vpc_id)))
+    answer = settle(first.target(vpc_id))
 
     finding = first.findings()[f"VPCE.1 {vpc_id}"]
     assert answer == NOTHING_FAILED
     assert finding["Compliance"]["Status"] == "FAILED"
     assert "UnauthorizedOperation: You are not authorized." in finding["Description"]
     assert first.endpoints(vpc_id) == {}
+    changes = [record["progress"] for record in hub.records() if record["pk"].startswith("changes#")]
+    assert changes == ["failed", "failed"]
 
 
 def test_a_policy_that_only_detects_changes_nothing(hub: Hub, first: Member, reconcile: Function) -> None:
@@ -241,17 +294,15 @@ def test_a_policy_that_only_detects_changes_nothing(hub: Hub, first: Member, rec
 # ---- Logs and metrics ----------------------------------------------------------------------------------------------
 
 
-def test_every_step_is_logged_as_json(
-    hub: Hub, first: Member, reconcile: Function, output: Callable[[], Output]
-) -> None:
-    """The lines tell the story in order: seen, reported, changed, reported; each with its place and resource."""
+def test_every_step_is_logged_as_json(first: Member, settle: Settle, output: Callable[[], Output]) -> None:
+    """The lines tell the story in order: seen, reported; then seen, changed, reported; each with its resource."""
     vpc_id = first.make_vpc()
 
-    reconcile(hub.deliver("WorkQueue", first.target(vpc_id)))
+    settle(first.target(vpc_id))
 
     written = output()
     steps = [line["step"] for line in written.logged]
-    assert steps == ["evaluated"] * 2 + ["filed"] * 2 + ["acted"] * 2 + ["filed"] * 2
+    assert steps == ["evaluated"] * 2 + ["filed"] * 2 + ["evaluated"] * 2 + ["acted"] * 2 + ["filed"] * 2
     for line in written.logged:
         assert (line["account_id"], line["region"], line["resource_id"]) == (ACCOUNT, REGION, vpc_id)
         assert line["control"] in ("VPCE.1", "VPCE.2")
@@ -262,15 +313,16 @@ def test_every_step_is_logged_as_json(
     assert (acted["action"], acted["result"]) == ("CreateGatewayEndpoint", "applied")
 
 
-def test_steps_are_counted(hub: Hub, first: Member, reconcile: Function, output: Callable[[], Output]) -> None:
+def test_steps_are_counted(first: Member, settle: Settle, output: Callable[[], Output]) -> None:
     """Every step is a metric in CloudWatch's embedded format, in our namespace."""
-    reconcile(hub.deliver("WorkQueue", first.target(first.make_vpc())))
+    settle(first.target(first.make_vpc()))
 
     written = output()
-    assert written.counts == {"Messages": 1, "Evaluated": 2, "Filed": 4, "Acted": 2}
-    (emitted,) = written.emitted
-    assert emitted["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Portcullis"
-    assert emitted["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+    assert written.counts == {"Messages": 2, "Evaluated": 4, "Filed": 4, "Acted": 2}
+    for emitted in written.emitted:
+        assert emitted["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Portcullis"
+        assert emitted["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+    assert len(written.emitted) == 2
 
 
 # ---- Wiring --------------------------------------------------------------------------------------------------------
@@ -295,6 +347,9 @@ NEEDED = (
     "REMEDIATOR_ROLE_NAME",
     "TABLE_NAME",
     "POLICY_PATH",
+    "KILL_SWITCH_NAME",
+    "WORK_QUEUE_ARN",
+    "LOOKS_ROLE_ARN",
 )
 
 

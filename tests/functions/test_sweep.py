@@ -62,7 +62,10 @@ def test_what_needs_a_change_is_queued(hub: Hub, first: Member, sweep: Function,
 
 
 def test_what_needs_none_is_filed_and_the_gone_archived(hub: Hub, first: Member, sweep: Function) -> None:
-    """In mode detect the look files everything itself; the second one archives what went, and only that."""
+    """In mode detect the look files everything itself; the second one archives what went, and only that.
+
+    What else is remembered of what went is for a closer look to forget.
+    """
     detect(hub)
     gone, stays = first.make_vpc(), default_vpc(first)
     assert sweep(LOOK) == FINE
@@ -77,7 +80,7 @@ def test_what_needs_none_is_filed_and_the_gone_archived(hub: Hub, first: Member,
         for control in ("VPCE.1", "VPCE.2")
         for vpc_id in (gone, stays)
     }
-    assert hub.queued() == set()
+    assert hub.queued() == {Target(ACCOUNT, REGION, Kind.VPC, gone)}
 
 
 def test_a_look_that_is_slower_than_the_queue_has_what_it_filed_looked_at_again(
@@ -211,6 +214,9 @@ NEEDED = (
     "REMEDIATOR_ROLE_NAME",
     "TABLE_NAME",
     "POLICY_PATH",
+    "KILL_SWITCH_NAME",
+    "WORK_QUEUE_ARN",
+    "LOOKS_ROLE_ARN",
 )
 
 

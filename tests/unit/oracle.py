@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portcullis.model import Kind
+
 from tests.fakes import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, FakeRegion, World
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def assert_findings_are_true(world: World) -> None:
     Nothing was filed in vain, either; unless several looks were under way at once, which may file out of order.
     """
     assert_truth_is_filed(world)
+    assert_ledger_is_true(world)
     assert world.hub.ignored == []
 
 
@@ -76,6 +79,21 @@ def assert_truth_is_filed(world: World, *closed: str) -> None:
             remembered = (record.status, record.record_state, record.updated_at)
             assert finding, (account_id, region, record)
             assert remembered == (finding["Compliance"]["Status"], finding["RecordState"], finding["UpdatedAt"])
+
+
+def assert_ledger_is_true(world: World) -> None:
+    """Nothing is left half done; what is ours is in the ledger and in the state of its resource, as it is."""
+    entries = world.ledger.entries
+    assert {change.progress for change in entries.values()} <= {"applied", "failed", "abandoned"}
+    assert not any(state.pending for state in world.ledger.kept.values())
+    for region in regions(world):
+        for endpoint in region.endpoints.values():
+            if endpoint.is_ours:
+                key = (region.account_id, region.name, Kind.VPC, endpoint.vpc_id)
+                made = world.ledger.kept[key].made[endpoint.endpoint_id]
+                assert (made.change_id, entries[made.change_id].made) == (endpoint.change_id, endpoint.endpoint_id)
+                assert set(endpoint.route_table_ids) <= set(made.route_table_ids)
+                assert not entries[made.change_id].undone_by
 
 
 def assert_all_is_mended(world: World, mending: Collection[str] = ("VPCE.1", "VPCE.2", "ROLE.1")) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portcullis.ledger import ResourceState
-from portcullis.model import Ask, Caller, Cause, Conflict, Request
+from portcullis.model import Ask, Caller, Cause, Conflict, Request, Work
 from portcullis.surroundings import NetworkInterface, Surroundings
 
 from tests.fakes import DELAY
@@ -13,6 +13,7 @@ from tests.fakes import DELAY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portcullis.closer import Answer
     from portcullis.ledger import Change
     from portcullis.model import Target
 
@@ -24,6 +25,11 @@ WORKLOAD = Surroundings(
     {"subnet-0": "acl-0"}, (NetworkInterface("eni-0", "subnet-0", instance_id="i-busy"),), {"acl-0": ()}
 )
 """An instance runs in a subnet that uses the main table."""
+
+
+def run(world: World, *targets: Target, message: str = "m-1") -> dict[Target, Answer]:
+    """Run the loop on targets, all of one message."""
+    return world.loop.run([Work(target, message, Cause("test")) for target in targets])
 
 
 def tell(world: World, target: Target, caller: Caller | None = Caller.OTHER, *, indirect: bool = False) -> None:

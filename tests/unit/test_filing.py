@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from portcullis.loop import Loop, Verdict
+from portcullis.closer import Verdict
+from portcullis.loop import Loop
 from portcullis.model import Work
 from portcullis.policy import Mode
 

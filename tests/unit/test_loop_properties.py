@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from portcullis.errors import ObservationError, TransientError
+from portcullis.findings import parse_finding_id
+from portcullis.model import Ask, Caller, Cause, Conflict, Kind, Request, Target
 from portcullis.policy import Mode
 
 from tests.fakes import (
@@ -23,6 +25,7 @@ from tests.fakes import (
     FakeRegion,
     Trouble,
     World,
+    careful_policy,
     instance,
     policy_of,
     vpc,
@@ -151,6 +154,43 @@ PEOPLE: dict[str, Doing] = {
     "take the profile away": on_instance(lambda place, instance_id: place.disassociate_profile(instance_id)),
     "let time pass": lambda world, _, number: world.process(number % 1000),
 }
+
+
+def want_an_endpoint(world: World, place: FakeRegion, number: int) -> None:
+    """Let a pipeline create an endpoint on a main table; where ours is in its way, its next attempt succeeds."""
+    owned = [vpc_id for vpc_id, vpc in place.vpcs.items() if vpc.owner_id == place.account_id]
+    if not owned:
+        return
+    vpc_id = pick(owned, number)
+    main, service_name = place.main_table(vpc_id), place.gateway_services["s3"]
+    in_the_way = [one for one in place.endpoints_of(vpc_id, "s3") if main in one.route_table_ids]
+    if in_the_way and in_the_way[0].is_ours:
+        conflict = Conflict("CreateVpcEndpoint", "pipeline", service_name, (main,))
+        target = vpc(vpc_id, place.account_id, place.name)
+        world.enqueue(target, cause=Cause(f"CreateVpcEndpoint/{number}", Caller.TERRAFORM, conflict=conflict))
+        world.process(60)
+    if not in_the_way or in_the_way[0].is_ours:
+        place.create_endpoint(vpc_id, service_name, [main])
+
+
+def undo_something(world: World, _: FakeRegion, number: int) -> None:
+    """Let a person ask to undo some change that ever was."""
+    if change := pick(sorted(world.ledger.entries.values(), key=lambda one: one.change_id), number):
+        target = Target(change.account_id, change.region, change.kind, change.resource_id)
+        request = Request(Ask.UNDO, change.action.control_id, "somebody", change.change_id)
+        world.enqueue(target, cause=Cause(f"approval/{world.clock.now()}", request=request))
+
+
+def approve_something(world: World, _: FakeRegion, number: int) -> None:
+    """Let a person approve some finding about a VPC, whatever it says."""
+    findings = sorted(name for _, _, name in world.hub.findings)
+    if found := [parsed for name in findings if (parsed := parse_finding_id(name)) and parsed[1][0] is Kind.VPC]:
+        where, (kind, resource_id, control_id) = pick(found, number)
+        request = Request(Ask.REMEDIATE, control_id, "somebody")
+        target = Target(where.account_id, where.region, kind, resource_id)
+        world.enqueue(target, cause=Cause(f"approval/{world.clock.now()}", request=request))
+
+
 EVENTS: dict[str, Doing] = {
     "deliver an event": deliver,
     "deliver another event": deliver,
@@ -158,7 +198,13 @@ EVENTS: dict[str, Doing] = {
 }
 SWEEPS: dict[str, Doing] = {"sweep": sweep, "sweep again": sweep}
 OVERLAPS: dict[str, Doing] = {"sweep amid work": sweep_amid_work, "sweep amid more work": sweep_amid_work}
-STEPS = PEOPLE | EVENTS | SWEEPS | OVERLAPS
+WISHES: dict[str, Doing] = {
+    "want an endpoint": want_an_endpoint,
+    "undo something": undo_something,
+    "approve something": approve_something,
+    "let an hour pass": lambda world, _, number: world.process(3600 + number),
+}
+STEPS = PEOPLE | EVENTS | SWEEPS | OVERLAPS | WISHES
 
 
 def histories(*names: str) -> st.SearchStrategy[list[Step]]:
@@ -186,7 +232,8 @@ def play(world: World, history: list[Step], *, lossless: bool = False, lost: boo
         if lossless or (number % 2 == 0 and not lost):
             deliver_surely(world, world.aws.events[happened:])
         world.process(number % 100)
-        for finding in world.hub.imported[filed:]:
+        last = {finding["Id"]: finding for finding in world.hub.imported[filed:]}
+        for finding in last.values():
             if finding["Compliance"]["Status"] == "PASSED":
                 assert truth(world)[finding["Id"].rsplit("/", 1)[-1], finding["GeneratorId"][-6:]] == "PASSED"
 
@@ -258,6 +305,25 @@ def test_sweeps_amid_the_work_of_the_queue_converge(history: list[Step], *, loss
     assert_all_is_mended(world)
     assert_truth_is_filed(world)
     assert world.dead_letters.buried == []
+    assert_one_more_sweep_does_nothing(world)
+
+
+@settings(SETTINGS, max_examples=600)
+@given(history=histories(*PEOPLE, *EVENTS, *SWEEPS, *WISHES), windows=st.booleans())
+def test_wishes_conflicts_and_windows_converge_when_days_have_passed(history: list[Step], *, windows: bool) -> None:
+    """With windows or without: every pipeline's second attempt succeeds, and when all holds are over, all is mended."""
+    world = World(careful_policy() if windows else policy_of())
+    play(world, history)
+    settle(world)
+
+    for _ in range(3):
+        world.sweep(*PLACES)
+        world.process(26 * 3600)
+
+    assert_all_is_mended(world)
+    assert_findings_are_true(world)
+    assert world.dead_letters.buried == []
+    assert world.scheduler.looks == {}
     assert_one_more_sweep_does_nothing(world)
 
 

@@ -82,7 +82,7 @@ class TestSettings:
         }
         assert (found.longest, found.leave_alone) == (timedelta(hours=2), timedelta(days=1))
         assert (found.running_workloads, found.change_windows) == (Mode.APPROVE, ())
-        assert parse(GOOD).limits == Limits(20, 100, 3)
+        assert parse(GOOD).limits == Limits(20, 100, 6)
 
     def test_what_the_top_level_sets_holds_everywhere(self) -> None:
         """Also for a control that it does not name, as far as it concerns every change."""

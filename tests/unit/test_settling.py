@@ -76,8 +76,8 @@ class TestWindowOf:
 
     def test_the_longest_of_several_controls_counts(self) -> None:
         """S3 and DynamoDB may have windows of their own; a VPC has one."""
-        slow = replace(SETTINGS, settle=dict.fromkeys(Caller, minutes(60)))
-        assert window_of(None, [Cause("t")], [SETTINGS, slow], "x", START).due_at == START + minutes(60)
+        slow = replace(SETTINGS, settle=dict.fromkeys(Caller, minutes(180)), longest=minutes(240))
+        assert window_of(None, [Cause("t")], [SETTINGS, slow], "x", START).due_at == START + minutes(180)
 
     @pytest.mark.parametrize(
         ("cause", "seen", "restarts"),
@@ -396,6 +396,20 @@ class TestExemptions:
         assert world.aws.performed == []
         assert state_of(world, launched).window is None
         assert world.scheduler.looks[launched] == state_of(world, launched).again_at
+
+    def test_a_sweep_has_an_end_scheduled_when_an_earlier_look_was_lost(self) -> None:
+        """It was to be changed at nine; the message was lost, and the policy exempts it now until later."""
+        world = World(careful_policy())
+        launched = instance(world.aws.region().launch_instance("running", tags={"portcullis": "leave"}))
+        tell(world, launched)
+        world.scheduler.looks.clear()
+        world.process(HOUR)
+        world.set_policy(careful_policy(EXEMPT_BY_TAG))
+
+        world.sweep()
+        world.drain()
+
+        assert list(world.scheduler.looks) == [launched]
 
     def test_a_sweep_has_what_is_exempt_looked_at_once_so_that_its_end_is_scheduled(self) -> None:
         """Without any event; the next sweep leaves it alone, unless its schedule was lost."""

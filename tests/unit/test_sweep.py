@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from portcullis import findings
+from portcullis.closer import Verdict
 from portcullis.coverage import Answer, Problem
 from portcullis.errors import NotAdmittedError, ObservationError, SecurityHubOffError, TransientError
-from portcullis.loop import Verdict
 from portcullis.model import Kind, Work
 from portcullis.policy import Mode
 

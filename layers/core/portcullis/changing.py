@@ -23,7 +23,7 @@ from portcullis.actions import (
     takes_back,
 )
 from portcullis.ledger import Breach, Change, Made, Progress
-from portcullis.model import Outcome, Result, Vpc
+from portcullis.model import Kind, Outcome, Result, Scope, Vpc
 from portcullis.plan import BY_POLICY, DAY, moment
 from portcullis.ports import Changes
 
@@ -46,6 +46,7 @@ TRIED_FOR = timedelta(minutes=5)
 AGAIN_AFTER = timedelta(hours=1)
 """After that the finding says what AWS says, and the next try is so much later."""
 
+_SEEN = "It was made; how it ended was seen at a later look."
 _PROGRESS = {Result.APPLIED: Progress.APPLIED, Result.FAILED: Progress.FAILED}
 
 
@@ -79,7 +80,7 @@ class Changer:
         if made is None and resource is not None and self._ports.clock.now() - change.begun_at < RESUMED_FOR:
             return state
         progress = Progress.ABANDONED if made is None else Progress.APPLIED
-        detail = "It was not made." if made is None else "It was made; how it ended was seen at a later look."
+        detail = "It was not made." if made is None else _SEEN
         after = _left(resource, made) if made else {}
         self._ports.journal.step("recovered", f"{change.change_id}: {detail}", resource_id=state.resource_id)
         return self._end(replace(change, progress=progress, detail=detail, made=made or "", after=after), state)
@@ -141,11 +142,21 @@ class Changer:
         if outcome.result is Result.RETRY and now - change.begun_at < TRIED_FOR:
             return outcome, state  # it stays begun: the next look goes on with it
         if outcome.result is Result.RETRY:
-            outcome = replace(outcome, result=Result.FAILED, again_at=now + AGAIN_AFTER)
+            outcome = self._given_up(work, change, outcome)
         made = outcome.resource_id or ""
         after = outcome.after or (_expected(action, resource) if made else {})
         ended = replace(change, progress=_PROGRESS[outcome.result], made=made, detail=outcome.detail, after=after)
         return outcome, self._end(ended, state)
+
+    def _given_up(self, work: Work, change: Change, outcome: Outcome) -> Outcome:
+        """Tell how a change ended that is not tried again; an error may have come after it was made."""
+        target, ids = work.target, {work.target.kind: frozenset({str(work.target.resource_id)})}
+        none = frozenset[str]()
+        scope = Scope(target.account_id, target.region, ids.get(Kind.VPC, none), ids.get(Kind.INSTANCE, none))
+        resource = self._ports.observer.observe(scope, ()).get(target.kind, str(target.resource_id))
+        if made := accomplished(change.action, resource, change.change_id):
+            return Outcome(change.action, Result.APPLIED, made, _SEEN, _left(resource, made))
+        return replace(outcome, result=Result.FAILED, again_at=self._ports.clock.now() + AGAIN_AFTER)
 
     def _begin(
         self, work: Work, action: Action, resource: Resource | None, state: ResourceState, wish: Wish

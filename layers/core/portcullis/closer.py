@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from portcullis.changing import Changer, Wish
-from portcullis.errors import TransientError
+from portcullis.errors import ObservationError, TransientError
 from portcullis.findings import finding_id
 from portcullis.ledger import ResourceState
 from portcullis.model import Ask, Cause, Kind, Result, Scope, Snapshot, Status, Target
@@ -63,7 +63,9 @@ class _Looking:
     states: dict[_ResourceKey, ResourceState]
     stored: dict[_ResourceKey, ResourceState]
     answers: dict[Target, Answer]
-    replies: dict[RecordKey, list[str]] = field(default_factory=dict)
+    undone: dict[str, str] = field(default_factory=dict)  # what to tell, by the id of the message that asked
+    suppressed: set[RecordKey] = field(default_factory=set)
+    unfinished: set[_ResourceKey] = field(default_factory=set)  # with a change of which nobody knows how it ends
 
     def target(self, key: _ResourceKey) -> Target:
         return Target(self.place.account_id, self.place.region, *key)
@@ -77,6 +79,11 @@ class _Looking:
     def retry(self, target: Target, reason: str) -> None:
         """A retry outweighs a burial: what is buried is not tried again."""
         self.answers[target] = Answer(Verdict.RETRY, reason)
+
+    def leave(self, target: Target, reason: str) -> None:
+        """Change nothing more of a resource in this look; the next one sees how its change ended."""
+        self.unfinished.add((target.kind, str(target.resource_id)))
+        self.retry(target, reason)
 
     def merge(self, refusals: Mapping[RecordKey, Refusal]) -> None:
         """Answer for what was not filed."""
@@ -150,10 +157,10 @@ class CloserLook:
             for item in items:
                 outcomes: Sequence[Outcome | None] = ()
                 request, resource = item.cause.request, looking.resource(key)
-                if item.cause.conflict:
+                if conflict := item.cause.conflict:
                     leave_alone = max(one.leave_alone for one in judge.settings(resource, key))
                     outcomes, looking.states[key] = self._withdrawer.make_way(
-                        item, resource, looking.states[key], leave_alone
+                        item, conflict, resource, looking.states[key], leave_alone
                     )
                 if request and request.ask is Ask.UNDO:
                     leave_alone = max(one.leave_alone for one in judge.settings(resource, key))
@@ -161,13 +168,13 @@ class CloserLook:
                         item, resource, looking.states[key], leave_alone
                     )
                     outcomes = (outcome,)
-                    looking.replies.setdefault((*key, request.control_id), []).append(text)
+                    looking.undone[item.message_id] = text
                 tried = [outcome for outcome in outcomes if outcome and outcome.result is not Result.REFUSED]
                 if tried:
                     looking.snapshot = self._decider.observe(scope)
-                for outcome in tried:
-                    if outcome.result is Result.RETRY:
-                        looking.retry(target, outcome.detail)
+                if tried and tried[-1].result is Result.RETRY:
+                    looking.leave(target, tried[-1].detail)
+                    break
             looking.stored[key] = looking.states[key]
 
     def _open_windows(self, judged: Sequence[Decision], looking: _Looking) -> None:
@@ -191,11 +198,14 @@ class CloserLook:
         for name in suppressed:
             fields = ids[name].fields(place.account_id, place.region)
             self._ports.journal.step("suppressed", "nothing is changed: the finding is suppressed", **fields)
-            looking.replies[ids[name].record_key] = ["It was not done: this finding is suppressed."]
+            looking.suppressed.add(ids[name].record_key)
         return [one for name, one in ids.items() if name not in suppressed]
 
     def _act(self, looking: _Looking, decision: Decision) -> list[Outcome]:
-        key, outcomes = decision.resource, []
+        key = decision.resource
+        outcomes: list[Outcome] = []
+        if key in looking.unfinished:
+            return outcomes  # another change would give that one up, though it may have been made
         items = looking.items(key)
         item = next((one for one in items if _approves(one, decision.control.id)), items[0])
         for action in decision.actions:
@@ -215,7 +225,7 @@ class CloserLook:
                 made=outcome.resource_id,
             )
             if outcome.result is Result.RETRY:
-                looking.retry(looking.target(key), outcome.detail)
+                looking.leave(looking.target(key), outcome.detail)
             if outcome.result in (Result.RETRY, Result.REFUSED):
                 break
         return outcomes
@@ -229,9 +239,11 @@ class CloserLook:
             state = self._changer.abandon(state)
         if looking.resource(key) is None:
             state = ResourceState(*key, version=state.version, again_at=state.again_at)
-        if results & {Result.APPLIED, Result.FAILED}:
+        # A window that is over has served, unless what it was for is still to be done.
+        is_over = state.window and state.window.due_at <= now and not any(one.actions or one.wait for one in decisions)
+        if is_over or results & {Result.APPLIED, Result.FAILED}:
             state = replace(state, window=None)
-        if state.hold and (state.hold.until <= now or Result.APPLIED in results):
+        if state.hold and state.hold.until <= now:
             state = replace(state, hold=None)
         times = [*(decision.again_at for decision in decisions), *(outcome.again_at for outcome in outcomes)]
         again_at = min(filter(None, times), default=None)
@@ -263,18 +275,25 @@ class CloserLook:
         for target, items in looking.work.items():
             if looking.answers[target].verdict is Verdict.RETRY:
                 continue  # then there is no result yet
-            for request in (item.cause.request for item in items):
-                key = (target.kind, str(target.resource_id), request.control_id) if request else None
-                if request is None or key is None:
+            for item in items:
+                request = item.cause.request
+                if request is None:
                     continue
-                texts = looking.replies.get(key) or [_result(by_key.get(key), done.get(key, []))]
-                text = f"{request.ask.capitalize()}, asked for by {request.by}: {' '.join(texts)}"
+                key = (target.kind, str(target.resource_id), request.control_id)
+                result = looking.undone.get(item.message_id)
+                if result is None and key in looking.suppressed:
+                    result = "It was not done: this finding is suppressed."
+                if result is None:
+                    result = _result(by_key.get(key), done.get(key, []))
+                text = f"{request.ask.capitalize()}, asked for by {request.by}: {result}"
                 name = finding_id(place, request.control_id, key[0], key[1])
                 fields = {"account_id": place.account_id, "region": place.region, "resource_id": key[1]}
                 try:
                     self._ports.sink.note(place.account_id, place.region, name, text)
                 except TransientError as error:
                     looking.retry(target, str(error))
+                except ObservationError as error:
+                    looking.answers[target] = Answer(Verdict.BURY, str(error))
                 else:
                     self._ports.journal.step("answered", text, **fields)
 

@@ -39,7 +39,7 @@ BUILT_IN = {
 }
 BUILT_IN_OF_A_CONTROL = {"mode": "off", "running_workloads": "approve", "change_windows": ()}
 _HOURLY = {"account": 20, "organisation": 100}
-_DAILY = 3
+_DAILY = 6
 
 # Tags arrive up to a minute after RunInstances: whoever changes sooner may change what a tag exempts.
 _SHORTEST_SETTLE = timedelta(minutes=2)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from portcullis.actions import Action
     from portcullis.changing import Changer
     from portcullis.ledger import Change, ResourceState
-    from portcullis.model import Outcome, Resource, Work
+    from portcullis.model import Conflict, Outcome, Resource, Work
     from portcullis.ports import Ports
 
 
@@ -30,16 +30,13 @@ class Withdrawer:
         self._changer = changer
 
     def make_way(
-        self, work: Work, resource: Resource | None, state: ResourceState, leave_alone: timedelta
+        self, work: Work, conflict: Conflict, resource: Resource | None, state: ResourceState, leave_alone: timedelta
     ) -> tuple[list[Outcome], ResourceState]:
-        """Withdraw exactly what stands in the way of a call that failed (``work.cause.conflict``).
+        """Withdraw exactly what stands in the way of a call that failed.
 
         Returns:
             How that ended, nothing when none of ours stands in the way; and the state as it is stored then.
         """
-        conflict = work.cause.conflict
-        if conflict is None:
-            return [], state
         target, around = work.target, None
         if conflict.call == "DeleteVpc":
             vpc_ids = [str(target.resource_id)]
