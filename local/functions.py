@@ -138,6 +138,12 @@ class Function:
         """Whether an invocation runs."""
         return bool(self._busy)
 
+    def renew(self) -> None:
+        """End the warm processes, as a deployment does: what they remembered is gone, and the next ones begin cold."""
+        with self._lock:
+            while self._idle:
+                _close(self._idle.pop())
+
     def stop(self) -> None:
         """End all processes; invocations that run are cut off, and close theirs."""
         with self._lock:

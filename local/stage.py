@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from portcullis.cli import main
 from portcullis.cli.organisation import Hub
 
-from local.clients import HOME_REGION, REGIONS
+from local.clients import HOME_REGION, HUB_ACCOUNT_ID, MEMBER_ROLE_NAME, REGIONS
 
 if TYPE_CHECKING:
     from local.organisation import LocalOrganisation
@@ -39,6 +40,19 @@ class Stage:
     account_id: str = "111122223333"
     region: str = "eu-west-1"
     props: dict[str, str] = field(default_factory=dict)
+    role_name: str = MEMBER_ROLE_NAME
+
+    def appoint_approvers(self) -> None:
+        """Let people work with the command line as somebody who may approve, and no more.
+
+        That policies of a role count here, its name begins with portcullis (see fidelity/authorization.py).
+        """
+        iam, self.role_name = self.organisation.client("iam"), "portcullis-approvers"
+        trust = {"Effect": "Allow", "Principal": {"AWS": HUB_ACCOUNT_ID}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        iam.create_role(RoleName=self.role_name, AssumeRolePolicyDocument=document)
+        policy = f"arn:aws:iam::{HUB_ACCOUNT_ID}:policy/portcullis-approver"
+        iam.attach_role_policy(RoleName=self.role_name, PolicyArn=policy)
 
     def settle(self) -> None:
         """Wait until nothing is underway, and do not sit out the delay of the work queue; TimeoutError."""
@@ -70,24 +84,52 @@ class Stage:
         self.settle()
 
     def portcullis(self, *arguments: str) -> str:
-        """Run the command line as a person in the hub's account does, and return what it prints."""
+        """Run the command line as a person in the hub's account does, and return what it prints; RuntimeError."""
+        printed = self._run(*arguments)
+        self._note("typed", f"portcullis {' '.join(arguments)}", output=printed)
+        return printed
+
+    def _run(self, *arguments: str) -> str:
+        role_arn = f"arn:aws:iam::{HUB_ACCOUNT_ID}:role/{self.role_name}"
+        issued = self.organisation.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="ana")["Credentials"]
         environment = {
             "AWS_ENDPOINT_URL": self.organisation.clients.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "any",
-            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_ACCESS_KEY_ID": issued["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": issued["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": issued["SessionToken"],
             "AWS_DEFAULT_REGION": HOME_REGION,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
         result = CliRunner().invoke(main, list(arguments), env=environment)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        self._note("typed", f"portcullis {' '.join(arguments)}", output=result.output, status=result.exit_code)
+        if result.exit_code:
+            raise RuntimeError(f"portcullis {arguments[0]} ended with {result.exit_code}: {result.output}")
         return str(result.stdout)
+
+    def press(self, action: str, control_id: str, resource_id: str) -> None:
+        """Choose a custom action for a finding in Security Hub's console."""
+        self._note("typed", f"in Security Hub: {action} {control_id} on {resource_id}", output="")
+        self.organisation.custom_action(action, [self.finding_id(control_id, resource_id)])
+
+    def suppress(self, control_id: str, resource_id: str) -> None:
+        """Suppress a finding, as an analyst does."""
+        found = self.found(control_id, resource_id) or {}
+        self._note("typed", f"in Security Hub: suppress {control_id} on {resource_id}", output="")
+        self.organisation.client("securityhub", self.account_id, self.region).batch_update_findings(
+            FindingIdentifiers=[{"Id": found["Id"], "ProductArn": found["ProductArn"]}],
+            Workflow={"Status": "SUPPRESSED"},
+        )
+
+    def turn(self, position: str) -> None:
+        """Turn the kill switch."""
+        command = "aws ssm put-parameter --overwrite --name /portcullis/changes --value"
+        self._note("typed", f"{command} {position}", output="")
+        self.organisation.client("ssm").put_parameter(Name="/portcullis/changes", Value=position, Overwrite=True)
 
     def history(self, *arguments: str) -> list[dict[str, Any]]:
         """Return the changes that `portcullis history` shows, the latest first."""
-        found: list[dict[str, Any]] = json.loads(self.portcullis("history", *arguments, "--output", "json"))
+        self._note("typed", f"portcullis history {' '.join(arguments)}", output="")
+        found: list[dict[str, Any]] = json.loads(self._run("history", *arguments, "--output", "json"))
         return found
 
     def read(self, control_id: str, resource_id: str) -> str:
@@ -188,13 +230,67 @@ class Stage:
         pages = client.get_paginator("get_findings").paginate(Filters=only)
         return [finding for page in pages for finding in page["Findings"]]
 
+    def finding_id(self, control_id: str, resource_id: str) -> str:
+        """Return a finding's id, or nothing."""
+        return str((self.found(control_id, resource_id) or {}).get("Id", ""))
+
+    def description(self, control_id: str, resource_id: str) -> str:
+        """Return a finding's text, or nothing."""
+        return str((self.found(control_id, resource_id) or {}).get("Description", ""))
+
+    def answer(self, control_id: str, resource_id: str) -> str:
+        """Return the note on a finding, or nothing."""
+        return str((self.found(control_id, resource_id) or {}).get("Note", {}).get("Text", ""))
+
+    def planned(self, control_id: str, resource_id: str) -> str:
+        """Return when a finding says that Portcullis will change something (``2026-11-23 12:15``), or nothing."""
+        found = re.search(
+            r"Portcullis will .* at (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", self.description(control_id, resource_id)
+        )
+        return found[1] if found else ""
+
+    def looks(self, start: int, resource_id: str) -> int:
+        """Count the looks at a resource since a step of the journal."""
+        steps = [step.data for step in self.organisation.journal.since(start) if step.data.get("step") == "evaluated"]
+        return len({step["function_request_id"] for step in steps if step["resource_id"] == resource_id})
+
+    def default_vpc(self) -> str:
+        """Return the id of the default VPC."""
+        return str(next(vpc["VpcId"] for vpc in self.ec2.describe_vpcs()["Vpcs"] if vpc["IsDefault"]))
+
+    def create_vpc(self, cidr: str, tags: dict[str, str] | None = None) -> str:
+        """Create a VPC, and return its id."""
+        tagging = [{"ResourceType": "vpc", "Tags": _tags(tags)}] if tags else []
+        return str(self.ec2.create_vpc(CidrBlock=cidr, TagSpecifications=tagging)["Vpc"]["VpcId"])
+
+    def create_subnet(self, vpc_id: str, cidr: str) -> str:
+        """Create a subnet, and return its id."""
+        return str(self.ec2.create_subnet(VpcId=vpc_id, CidrBlock=cidr)["Subnet"]["SubnetId"])
+
+    def create_table(self, vpc_id: str, subnet_id: str = "") -> str:
+        """Create a route table, for a subnet or for none, and return its id."""
+        table = str(self.ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"])
+        if subnet_id:
+            self.ec2.associate_route_table(RouteTableId=table, SubnetId=subnet_id)
+        return table
+
     def launch(self, tags: dict[str, str], **arguments: Any) -> str:
         """Launch an instance, as people do, and return its id."""
-        tagging = [{"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}]
+        tagging = [{"ResourceType": "instance", "Tags": _tags(tags)}]
         answer = self.ec2.run_instances(
             ImageId=_IMAGE, InstanceType="t4g.micro", MinCount=1, MaxCount=1, TagSpecifications=tagging, **arguments
         )
         return str(answer["Instances"][0]["InstanceId"])
+
+    def await_running(self, *instance_ids: str) -> None:
+        """Wait until instances run."""
+        self.ec2.get_waiter("instance_running").wait(
+            InstanceIds=list(instance_ids), WaiterConfig={"Delay": _POLL, "MaxAttempts": 50}
+        )
+
+
+def _tags(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _state(finding: dict[str, Any]) -> str:

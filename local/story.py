@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import textwrap
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from portcullis.plan import BY_POLICY
 
 _WIDTH = 80
 _INDENT = 13
@@ -20,7 +24,7 @@ def opening() -> None:
     _print(_bold("Portcullis: an organisation on this machine"))
     _wrap(
         "Six accounts, three Regions. The stacks are those of template.yaml and infra/, the functions run as they "
-        "are deployed, and AWS is emulated on a local port."
+        "are deployed, and AWS is emulated on a local port. Where people would wait, its time is moved forward."
     )
 
 
@@ -30,14 +34,44 @@ def ready(seconds: float) -> None:
 
 
 def scene(record: dict[str, Any]) -> None:
-    """Tell one scene."""
+    """Tell one scene, act by act."""
     mark = _colour("32", "ok") if record["ok"] else _colour("31", "NOT AS AWS WOULD SHOW")
     _print("")
     _print(_bold(f"{record['number']}. {record['title']}") + f"  [{mark}, {record['seconds']:.1f} s]")
     _wrap(record["tells"])
-    for place, actions in _by_place(record["calls"]).items():
-        _row("people", f"{place}: {', '.join(actions)}")
-    whole = {(t["account_id"], t["region"]) for t in record["targets"] if not t["resource_id"]}
+    for act in record["acts"]:
+        _act(act)
+    _faults(record)
+
+
+def _act(act: dict[str, Any]) -> None:
+    if act["later"]:
+        came = any(act[part] for part in ("people", "actions", "withdrawals", "findings", "read"))
+        _print(f"  -- {act['later']}{'' if came else ': nothing has changed'} --")
+    for (what, place), did in itertools.groupby(act["people"], _whose):
+        calls = list(did)
+        if what == "people":
+            _row("people", f"{place}: {', '.join(_counted(calls))}")
+        for one in calls if what == "typed" else ():
+            _row("typed", one["command"])
+            _rows("", (one["output"] or "").splitlines()[-1:])
+    _looked(act["targets"])
+    if act["sweeps"]["looks"]:
+        _row("sweep", f"looks at {act['sweeps']['looks']} account-Regions")
+    _rows("found", _once(act["sweeps"]["uncovered"]))
+    _rows("made way", _once(withdrawal["message"] for withdrawal in act["withdrawals"]))
+    for label, results in (("did", ("applied",)), ("held back", ("refused",)), ("failed", ("failed", "retry"))):
+        _rows(label, _once(action["message"] for action in act["actions"] if action["result"] in results))
+    # Who reads a finding sees its state: it need not be told twice.
+    known = {(finding["control"], finding["resource_id"]) for finding in act["read"]}
+    states = {key: seen for key, seen in _states(act["findings"]).items() if key not in known}
+    _rows("filed", [f"{control} {resource_id}: {' -> '.join(seen)}" for (control, resource_id), seen in states.items()])
+    for finding in act["read"]:
+        _finding(finding)
+
+
+def _looked(targets: list[dict[str, Any]]) -> None:
+    whole = {(t["account_id"], t["region"]) for t in targets if not t["resource_id"]}
     if whole:
         names = (
             " and ".join(" ".join(place) for place in sorted(whole))
@@ -45,17 +79,17 @@ def scene(record: dict[str, Any]) -> None:
             else f"{len(whole)} account-Regions"
         )
         _row("events say", f"look at everything in {names}")
-    for target, count in Counter(_target(t) for t in record["targets"] if t["resource_id"]).items():
-        _row("events say", f"look at {target}" + (f" (asked {count} times)" if count > 1 else ""))
-    if record["sweeps"]["looks"]:
-        _row("sweep", f"looks at {record['sweeps']['looks']} account-Regions")
-    _rows("found", _once(record["sweeps"]["uncovered"]))
-    _rows("found", _once(e["message"] for e in record["evaluations"] if e["status"] != "PASSED"))
-    _rows("", _once(f"it waits: {e['wait']}" for e in record["evaluations"] if e["wait"]))
-    _rows("did", [action["message"] for action in record["actions"]] or ["nothing"])
-    states = _states(record["findings"]).items()
-    _rows("filed", [f"{control} {resource_id}: {' -> '.join(seen)}" for (control, resource_id), seen in states])
-    _faults(record)
+    counted = Counter(_target(target) for target in targets if target["resource_id"])
+    _rows("events say", [f"look at {one}" + (f" (asked {n} times)" if n > 1 else "") for one, n in counted.items()])
+
+
+def _finding(finding: dict[str, Any]) -> None:
+    colour = {"PASSED": "32", "FAILED": "31"}.get(finding["state"], "2")
+    _print(f"  finding    {finding['control']} on {finding['resource_id']}: {_colour(colour, finding['state'])}")
+    _row("", finding["title"].removeprefix(f"{finding['control']} "))
+    _row("", f'"{finding["description"]}"')
+    if finding["note"]:
+        _row("its note", f'"{finding["note"]}"')
 
 
 def _faults(record: dict[str, Any]) -> None:
@@ -73,41 +107,49 @@ def coverage(matrix: str) -> None:
     _print(matrix)
 
 
-def ending(
-    findings: list[dict[str, Any]], buried: list[dict[str, Any]], *, ok: bool, seconds: float, output: Path
-) -> None:
-    """Print the findings as a table, and the result."""
+def history(changes: list[dict[str, Any]]) -> None:
+    """Print what is not everyday in `portcullis history`, whose table needs a wider terminal."""
+    shown = [change for change in changes if change["by"] != BY_POLICY or change["undone_by"]]
+    _print("")
+    _print(_bold("portcullis history"))
+    _wrap(f"{len(changes)} changes. These {len(shown)} were made on somebody's wish, or taken back; the latest first:")
+    for change in shown:
+        undone = f"; undone by {change['undone_by']}" if change["undone_by"] else ""
+        _print(f"  {change['change_id']}  {change['account_id']} {change['region']}")
+        _row("", f"{change['what']}: {change['progress']} ({change['by']}){undone}")
+
+
+def findings(found: list[dict[str, Any]], buried: list[dict[str, Any]]) -> None:
+    """Print the findings as a table."""
     _print("")
     _print(_bold("Findings in Security Hub (those on default VPCs left out: they are all alike)"))
     _print(f"{'account':<13}{'Region':<15}{'control':<11}{'resource':<23}state")
-    for finding in sorted(findings, key=lambda f: (f["account_id"], f["resource_id"], f["control"])):
+    for finding in sorted(found, key=lambda f: (f["account_id"], f["resource_id"], f["control"])):
         state = "ARCHIVED" if finding["record_state"] == "ARCHIVED" else finding["compliance"]
         shown = _colour({"PASSED": "32", "FAILED": "31"}.get(state, "2"), state)
         place = f"{finding['account_id']:<13}{finding['region']:<15}"
         _print(f"{place}{finding['control']:<11}{finding['resource_id']:<23}{shown}")
-    for finding in findings:
-        if finding["compliance"] == "FAILED" and finding["record_state"] == "ACTIVE":
-            _print("")
-            _print(_bold(f"{finding['control']} on {finding['resource_id']}, as the analyst reads it"))
-            _wrap(finding["description"])
-            _wrap(f"Remediation: {finding['remediation']}")
     for letter in buried:
         _print(_colour("31", f"dead letter in {letter['queue']}: {letter['attributes']} {letter['body']}"))
+
+
+def ending(*, ok: bool, seconds: float, passed: timedelta, output: Path) -> None:
+    """Print the result."""
     _print("")
     verdict = "Every outcome is what AWS would show." if ok else "Some outcomes are NOT what AWS would show."
-    _wrap(f"{verdict} {seconds:.0f} s in all. The same as data: {_relative(output)}")
+    days = passed / timedelta(days=1)
+    _wrap(f"{verdict} {seconds:.0f} s in all, in which {days:.1f} days passed. The same as data: {_relative(output)}")
     _wrap("To play with it yourself: make local")
 
 
-def _by_place(calls: list[dict[str, Any]]) -> dict[str, list[str]]:
-    places: dict[str, Counter[str]] = {}
-    for call in calls:
-        failed = f" ({call['error_code']})" if call["error_code"] else ""
-        places.setdefault(f"{call['account_id']} {call['region']}", Counter())[f"{call['action']}{failed}"] += 1
-    return {
-        place: [action if count == 1 else f"{count} x {action}" for action, count in actions.items()]
-        for place, actions in places.items()
-    }
+def _whose(did: dict[str, Any]) -> tuple[str, str]:
+    return ("typed", "") if "command" in did else ("people", f"{did['account_id']} {did['region']}")
+
+
+def _counted(calls: list[dict[str, Any]]) -> list[str]:
+    failed = (f" ({call['error_code']})" if call["error_code"] else "" for call in calls)
+    counted = Counter(f"{call['action']}{code}" for call, code in zip(calls, failed, strict=True))
+    return [action if count == 1 else f"{count} x {action}" for action, count in counted.items()]
 
 
 def _target(target: dict[str, Any]) -> str:
@@ -138,7 +180,8 @@ def _rows(label: str, texts: list[str]) -> None:
 
 def _row(label: str, text: str) -> None:
     plain = len(label) if not label.startswith("\x1b") else len(label) - len(_colour("31", ""))
-    lines = textwrap.wrap(text, _WIDTH - _INDENT, break_on_hyphens=False) or [""]
+    # An id or ARN stays in one piece: who reads may want to copy it.
+    lines = textwrap.wrap(text, _WIDTH - _INDENT, break_on_hyphens=False, break_long_words=False) or [""]
     _print(f"  {label}{' ' * (_INDENT - 2 - plain)}{lines[0]}")
     for line in lines[1:]:
         _print(" " * _INDENT + line)

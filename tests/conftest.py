@@ -24,7 +24,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at how many points the process was let die (tests/unit/test_crash_points.py and tests/functions)."""
-    points = [report for report in terminalreporter.getreports("passed") if "a_crash_neither_doubles" in report.nodeid]
-    if points:
-        terminalreporter.write_line(f"crash points survived, before and after each call: {len(points)}")
+    """Say at how many points the process was let die: at calls of the ports (tests/unit), of AWS (tests/functions)."""
+    survived = {"port": 0, "AWS": 0}
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and "a_crash_neither_doubles_nor_forgets_a_change" in report.nodeid:
+            points = dict(report.user_properties).get("crash_points")
+            survived["AWS" if points else "port"] += points or 1
+    for calls, points in survived.items():
+        if points:
+            terminalreporter.write_line(f"crash points survived, before and after each {calls} call: {points}")

@@ -13,6 +13,7 @@ from . import (
     by_hand,
     calls,
     cloudtrail,
+    dynamodb,
     ec2_endpoints,
     ec2_instances,
     eventbridge,
@@ -30,8 +31,8 @@ from .hooks import ApiCall, DeliveryFailure, Hooks
 __all__ = ["ApiCall", "DeliveryFailure", "Hooks", "install"]
 
 _MODULES = (
-    *(by_hand, eventbridge, ec2_endpoints, ec2_instances, lambda_functions, organizations, regions, s3, scheduler),
-    *(securityhub, stepfunctions),
+    *(by_hand, dynamodb, eventbridge, ec2_endpoints, ec2_instances, lambda_functions, organizations, regions, s3),
+    *(scheduler, securityhub, stepfunctions),
 )
 _lock = threading.Lock()
 _patches = [

@@ -31,9 +31,11 @@ SESSION_SECONDS = 3600
 
 _AWS_KEYS = r"aws:(PrincipalOrgID|PrincipalArn|SourceArn|SourceAccount|TagKeys|(Request|Resource)Tag/.+)"
 _EC2_KEYS = r"ec2:(CreateAction|InstanceProfile|VpceServiceName)"
-_OTHER_KEYS = r"iam:PassedToService|securityhub:ASFFSyntaxPath/.+|sts:RoleSessionName"
+_OTHER_KEYS = r"dynamodb:LeadingKeys|iam:PassedToService|securityhub:ASFFSyntaxPath/.+|sts:RoleSessionName"
 _KEYS = re.compile(rf"{_AWS_KEYS}|{_EC2_KEYS}|{_OTHER_KEYS}", re.IGNORECASE)
-_OPERATORS = {"StringEquals", "StringLike", "ArnEquals", "ArnLike", "Null", "ForAllValues:StringEquals"}
+# Keys with several values, and the one set operator that is known for each; and the operators for the others.
+_SETS = {"aws:tagkeys": "ForAllValues:StringEquals", "dynamodb:leadingkeys": "ForAllValues:StringLike"}
+_OPERATORS = {"StringEquals", "StringLike", "ArnEquals", "ArnLike", "Null"}
 _SAY_ACCESS_DENIED = ("cloudformation", "cloudwatch", "iam", "s3", "sns", "sqs", "sts")
 # Where an action is not called as the operation is, or its prefix as boto3 calls the service.
 _ACTIONS = {("lambda", "Invoke"): "InvokeFunction"}
@@ -126,13 +128,14 @@ def _names(principal: Any, callers: Collection[str]) -> bool:
 
 def _holds(operator: str, key: str, expected: list[str], context: Mapping[str, str]) -> bool:
     """Evaluate one line of a Condition block; it fails when the request does not have the key."""
-    # The one key with several values here is the one that the one set operator is for.
-    many = key.lower() == "aws:tagkeys"
-    if operator not in _OPERATORS or not _KEYS.fullmatch(key) or many != operator.startswith("ForAllValues:"):
+    one_of = {_SETS[key.lower()]} if key.lower() in _SETS else _OPERATORS
+    if operator not in one_of or not _KEYS.fullmatch(key):
         raise UnsupportedPolicyError(f"the condition {operator} on {key} is not evaluated here")
-    if many:
+    if key.lower() == "aws:tagkeys":
         requested = [name.partition("/")[2] for name in context if name.startswith("aws:requesttag/")]
         return set(requested) <= set(expected)
+    if key.lower() in _SETS and key.lower() not in context:
+        return True  # as in AWS: for all of no values
     head, slash, tag = key.partition("/")
     actual = context.get(head.lower() + slash + tag)
     if operator == "Null":
@@ -202,7 +205,8 @@ def _permissions(call: calls.Call) -> list[Request]:
         action = call.action.removesuffix("Batch") if call.service == "sqs" else call.action
         action = _ACTIONS.get((call.service, action), action)
         prefix = _PREFIXES.get(call.service, call.service)
-        needed = [Request(f"{prefix}:{action}", resource, _updated(call)) for resource in _resources(call)]
+        about = {**_updated(call), **_leading(call)}
+        needed = [Request(f"{prefix}:{action}", resource, about) for resource in _resources(call)]
         needed += _session_tags(call)
         if call.service == "scheduler" and "Target" in call.request:
             passed = {"iam:passedtoservice": "scheduler.amazonaws.com"}
@@ -225,6 +229,13 @@ def _updated(call: calls.Call) -> dict[str, str]:
         fields["UserDefinedFields"] = {"key": "", "value": ""}
     paths = [f"{key}.{part}" if part else key for key, one in fields.items() for part in _parts(one)]
     return {f"securityhub:asffsyntaxpath/{path}": "set" for path in paths}
+
+
+def _leading(call: calls.Call) -> dict[str, str]:
+    """Return the condition key about the partition that a query names; the partition key here is always `pk`."""
+    query = call.request if (call.service, call.action) == ("dynamodb", "Query") else {}
+    found = re.search(r"\bpk = (:\w+)", query.get("KeyConditionExpression", ""))
+    return {"dynamodb:leadingkeys": query["ExpressionAttributeValues"][found[1]]["S"]} if found else {}
 
 
 def _parts(value: Any) -> list[str]:

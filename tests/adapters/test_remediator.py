@@ -310,9 +310,7 @@ def test_an_endpoint_without_all_its_tables_is_looked_at_again(ec2: Ec2, answer:
     ],
     ids=["deleted", "deleting", "failed", "no state"],
 )
-def test_a_token_that_is_answered_with_what_is_gone_makes_nothing(
-    ec2: Ec2, answer: dict[str, Any], told: str
-) -> None:
+def test_a_token_that_is_answered_with_what_is_gone_makes_nothing(ec2: Ec2, answer: dict[str, Any], told: str) -> None:
     """The outcome names what this change once made, so that the next try is a change of its own."""
     outcome, _ = ec2.create(answer)
 

@@ -102,7 +102,7 @@ def _make_region(ec2: Any, shape: Shape) -> None:
             ImageId="ami-0123456789abcdef0",
             MinCount=1,
             MaxCount=1,
-            SubnetId=subnets[k % len(subnets)],
+            SubnetId=subnets[(TABLES - 1) * shape.home(k)],
             TagSpecifications=[{"ResourceType": "instance", "Tags": shape.tags(k)}],
             **({"IamInstanceProfile": {"Name": profile}} if profile else {}),
         )

@@ -40,8 +40,9 @@ _QUERY_BYTES = 1024 * 1024
 _PAGE = {"describe_route_tables": 100, "list_accounts_for_parent": 20, "list_organizational_units_for_parent": 20}
 _OTHER_PAGE = 1000
 _BATCH = {"TransactItems": 100, "Findings": 100, "Entries": 10}
-# So that an instance weighs what DescribeInstances gives of one: 10 KB.
-_BALLAST = json.dumps({f"Field{number}": {"Value": f"value {number} of it"} for number in range(30)})
+# So that an instance weighs what DescribeInstances gives of one: 10 KB; and an interface a third of that.
+_FIELDS = {f"Field{number}": {"Value": f"value {number} of it"} for number in range(30)}
+_BALLAST, _LESS_BALLAST = json.dumps(_FIELDS), json.dumps(dict(list(_FIELDS.items())[:10]))
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ class Shape:
             # What belongs to an Auto Scaling group is not mended; the others are given the default profile.
             return DEFAULT if self.state == "mended" and k % 20 else None
         return PROFILES[k % 2]
+
+    def home(self, k: int) -> int:
+        """Give the VPC of an instance: those of the second half have none, and are changed without asking."""
+        return k % ((self.vpcs + 1) // 2)
 
     def tags(self, k: int) -> list[dict[str, str]]:
         """Give the tags of an instance: every twentieth belongs to an Auto Scaling group."""
@@ -146,7 +151,7 @@ class Client:
         self._aws.cpu += process_time() - started
 
     def _pages(self, operation: str, **asked: Any) -> Iterator[dict[str, Any]]:
-        key, numbers, make = vars(Client)[f"_list_{operation}"](self)
+        key, numbers, make = self._listing(operation, asked.get("Filters", []))
         most = _PAGE.get(operation, _OTHER_PAGE)
         size = asked.get("PaginationConfig", {}).get("PageSize", most)
         if size > most:
@@ -155,6 +160,16 @@ class Client:
             with self._call(operation):
                 answer = {key: [make(number) for number in numbers[start : start + size]]}
             yield answer
+
+    def _listing(self, operation: str, filters: Sequence[dict[str, Any]]) -> Listing:
+        """Return a listing: of everything, or of what is around the VPCs that a filter names."""
+        wanted = {one["Name"]: one["Values"] for one in filters}
+        if "vpc-id" in wanted:
+            numbers = [int(vpc_id[-9:], 16) for vpc_id in wanted["vpc-id"]]
+            listing: Listing = vars(Client)[f"_around_{operation}"](self, numbers)
+        else:
+            listing = vars(Client)[f"_list_{operation}"](self, *wanted.get("group-id", ()))
+        return listing
 
     def _query(self, **asked: Any) -> Iterator[dict[str, Any]]:
         """Read a partition in pages of a megabyte, which are filtered only after they were read."""
@@ -224,7 +239,7 @@ class Client:
             instance = json.loads(_BALLAST) | {
                 "InstanceId": self._id("i", k),
                 "State": {"Name": "running"},
-                "VpcId": self._id("vpc", k % self._aws.shape.vpcs),
+                "VpcId": self._id("vpc", self._aws.shape.home(k)),
                 "Tags": self._aws.shape.tags(k),
             }
             if profile := self._aws.shape.profile(k):
@@ -241,6 +256,55 @@ class Client:
             return {"InstanceId": self._id("i", k), "IamInstanceProfile": profile, "State": "associated"}
 
         return "IamInstanceProfileAssociations", [k for k in range(shape.instances) if shape.profile(k)], make
+
+    def _around_describe_instances(self, _: Sequence[int]) -> Listing:
+        """None is stopped, and nobody asks for others by their VPC."""
+        return "Reservations", (), dict
+
+    def _around_describe_network_interfaces(self, vpcs: Sequence[int]) -> Listing:
+        shape = self._aws.shape
+
+        def make(k: int) -> dict[str, Any]:
+            vpc = shape.home(k)
+            return {
+                **json.loads(_LESS_BALLAST),
+                "NetworkInterfaceId": self._id("eni", k),
+                "VpcId": self._id("vpc", vpc),
+                "SubnetId": self._id("subnet", 100 * vpc + 10),
+                "Status": "in-use",
+                "InterfaceType": "interface",
+                "Groups": [{"GroupId": self._id("sg", vpc)}],
+                "Attachment": {"InstanceId": self._id("i", k)},
+            }
+
+        wanted = set(vpcs)
+        return "NetworkInterfaces", [k for k in range(shape.instances) if shape.home(k) in wanted], make
+
+    def _around_describe_network_acls(self, vpcs: Sequence[int]) -> Listing:
+        """Every VPC has its default one, which lets everything through."""
+
+        def make(k: int) -> dict[str, Any]:
+            rule = {"RuleNumber": 100, "Protocol": "-1", "RuleAction": "allow", "CidrBlock": "0.0.0.0/0"}
+            subnets = [100 * k + 10 * table + n for table in range(TABLES) for n in range(table)]
+            return {
+                "NetworkAclId": self._id("acl", k),
+                "VpcId": self._id("vpc", k),
+                "Associations": [{"SubnetId": self._id("subnet", number)} for number in subnets],
+                "Entries": [{**rule, "Egress": egress} for egress in (False, True)],
+            }
+
+        return "NetworkAcls", vpcs, make
+
+    def _list_describe_security_groups(self, *group_ids: str) -> Listing:
+        out = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+        return "SecurityGroups", group_ids, lambda group_id: {"GroupId": group_id, "IpPermissionsEgress": [out]}
+
+    def _list_describe_prefix_lists(self) -> Listing:
+        def make(number: int) -> dict[str, Any]:
+            name = f"com.amazonaws.{self._region}.{_SERVICES[number]}"
+            return {"PrefixListId": self._id("pl", number), "PrefixListName": name, "Cidrs": ["192.0.2.0/24"]}
+
+        return "PrefixLists", range(len(_SERVICES)), make
 
     def _list_list_instance_profiles(self) -> Listing:
         return "InstanceProfiles", PROFILES, self._profile

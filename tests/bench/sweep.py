@@ -30,11 +30,14 @@ from portcullis.adapters.clock import SystemClock
 from portcullis.adapters.coverage_store import DynamoDbCoverageStore
 from portcullis.adapters.directory import OrganizationsDirectory
 from portcullis.adapters.journal import PowertoolsJournal
+from portcullis.adapters.ledger import DynamoDbLedger
 from portcullis.adapters.observer import Ec2Observer
 from portcullis.adapters.queues import SqsWorkQueue
 from portcullis.adapters.remediator import Ec2Remediator
+from portcullis.adapters.scheduler import EventBridgeScheduler
 from portcullis.adapters.securityhub import SecurityHubSink
 from portcullis.adapters.store import DynamoDbStore
+from portcullis.adapters.switch import SsmSwitch
 from portcullis.findings import Place
 from portcullis.loop import Loop
 from portcullis.ports import Ports, SurveyPorts
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
 TABLE = "portcullis"
 QUEUE = f"https://sqs.{HOME}.amazonaws.com/{HUB}/work.fifo"
+LOOKS_ROLE = f"arn:aws:iam::{HUB}:role/portcullis-looks"
 ROLES = {Role.OBSERVER: "portcullis-observer", Role.REMEDIATOR: "portcullis-remediator"}
 _MEGABYTE = 1024 * 1024
 
@@ -85,15 +89,25 @@ class Bench:
         clock, dynamodb = SystemClock(), session.client("dynamodb", region_name=HOME)
         store, coverage = DynamoDbStore(dynamodb, TABLE), DynamoDbCoverageStore(dynamodb, TABLE, clock)
         sink = SecurityHubSink(partial(self.accounts.observer, "securityhub"))
-        observer, remediator = Ec2Observer(self.accounts, HOME, clock), Ec2Remediator(self.accounts)
-        queue = SqsWorkQueue(session.client("sqs", region_name=HOME), QUEUE, 30, clock)
-        wanted = policy.parse({"version": 1, "controls": {c: {"mode": mode} for c in ("VPCE.1", "VPCE.2", "ROLE.1")}})
-        loop = Loop(Ports(observer, remediator, sink, store, queue, journal, clock), wanted)
-        self.sweep = Sweep(loop, observer, sink, coverage, journal)
         directory = OrganizationsDirectory(session.client("organizations", region_name=HOME), [root], clock)
+        ports = Ports(
+            observer=Ec2Observer(self.accounts, HOME, clock),
+            remediator=Ec2Remediator(self.accounts),
+            sink=sink,
+            store=store,
+            ledger=DynamoDbLedger(dynamodb, TABLE),
+            queue=SqsWorkQueue(session.client("sqs", region_name=HOME), QUEUE, 30, clock),
+            scheduler=EventBridgeScheduler(session.client("scheduler", region_name=HOME), QUEUE, LOOKS_ROLE, clock),
+            switch=SsmSwitch(session.client("ssm", region_name=HOME), "/portcullis/changes", journal),
+            directory=directory,
+            journal=journal,
+            clock=clock,
+        )
+        wanted = policy.parse({"version": 1, "controls": {c: {"mode": mode} for c in ("VPCE.1", "VPCE.2", "ROLE.1")}})
+        self.sweep = Sweep(Loop(ports, wanted), ports.observer, sink, coverage, journal)
         hub = session.client("securityhub", region_name=HOME)
-        ports = SurveyPorts(directory, coverage, SecurityHubSink(lambda *_: hub), store, journal, clock)
-        self.survey = Survey(ports, hub=Place("aws", HUB, HOME), regions=regions)
+        reporting = SurveyPorts(directory, coverage, SecurityHubSink(lambda *_: hub), store, journal, clock)
+        self.survey = Survey(reporting, hub=Place("aws", HUB, HOME), regions=regions)
 
     def look(self, account_id: str, region: str, sweep_id: str) -> None:
         """Look once, as an invocation of the sweep function does."""

@@ -51,9 +51,12 @@ def test_calls_grow_with_pages_and_not_with_resources(vpcs: int) -> None:
     assert cost.calls["iam get_instance_profile"] + cost.calls["iam list_instance_profiles"] <= 2 * shape.places
 
 
-@pytest.mark.parametrize("vpcs", [40, 200])
+@pytest.mark.parametrize("vpcs", [40, 200, 800])
 def test_what_is_wrong_costs_a_call_per_batch(vpcs: int) -> None:
-    """What is filed or enqueued costs calls by the hundred or the ten."""
+    """What is filed or enqueued costs calls by the hundred or the ten.
+
+    So does what is looked at because a change may be made there: what is remembered of it, and what runs around it.
+    """
     shape = Shape(accounts=1, regions=(HOME,), vpcs=vpcs, instances=vpcs)
 
     detected = _cost(shape, "detect")
@@ -64,6 +67,18 @@ def test_what_is_wrong_costs_a_call_per_batch(vpcs: int) -> None:
     assert detected.enqueued == 0
     assert queued.calls["sqs send_message_batch"] == ceil(queued.enqueued / 10)
     assert queued.enqueued + queued.filed > vpcs / 2
+    wrong = {number for number in shape.own_vpcs() if number % 4 in (2, 3)}
+    busy = wrong & {shape.home(number) for number in range(vpcs)}
+    around = {
+        "ec2 describe_network_interfaces": ceil(len(wrong) / 200),
+        "ec2 describe_network_acls": ceil(len(wrong) / 200),
+        "ec2 describe_instances": _pages(vpcs) + ceil(len(wrong) / 199),
+        "ec2 describe_security_groups": ceil(len(busy) / 200),
+        "ec2 describe_prefix_lists": 1,
+    }
+    assert {name: queued.calls[name] for name in around} == around
+    nothing = dict.fromkeys(around, 0) | {"ec2 describe_instances": _pages(vpcs)}
+    assert {name: detected.calls[name] for name in around} == nothing
 
 
 def test_a_second_sweep_files_nothing_and_writes_only_that_it_looked() -> None:

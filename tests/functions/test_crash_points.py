@@ -33,7 +33,7 @@ from portcullis.actions import (
 )
 from portcullis.adapters.ledger import DynamoDbLedger
 from portcullis.ledger import Progress
-from portcullis.model import CHANGE_TAG, Ask, Caller, Cause, Conflict, Kind, Request, Target
+from portcullis.model import Ask, Caller, Cause, Conflict, Kind, Request, Target
 
 from tests.functions.conftest import NOTHING_FAILED, REGION, Context, Member, forget
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from portcullis.actions import Action
+    from portcullis.ledger import ResourceState
 
     from tests.functions.conftest import Clock, Hub
 
@@ -63,7 +64,7 @@ Causes = dict[str, Cause]
 Facts = dict[str, object]
 
 
-class Stopped(BaseException):  # noqa: N818 - nothing is wrong; like KeyboardInterrupt, nobody may swallow it
+class Stopped(BaseException):
     """The process is stopped here."""
 
 
@@ -79,6 +80,7 @@ class Calls:
         self.made: list[str] = []
         self.stop_at: tuple[int, bool] | None = None
         self.notes: dict[str, str] = {}
+        self.hides_endpoints = False
         self._tokens: dict[str, dict[str, Any]] = {}
         self._lasting: dict[str, dict[str, Any]] = {}
 
@@ -98,6 +100,8 @@ class Calls:
         if operation == "BatchUpdateFindings":
             self.notes |= {one["Id"]: request["Note"]["Text"] for one in request["FindingIdentifiers"]}
             return {"ProcessedFindings": request["FindingIdentifiers"], "UnprocessedFindings": []}
+        if operation == "DescribeVpcEndpoints" and self.hides_endpoints:
+            return {"VpcEndpoints": []}
         if operation in LASTING:
             asked = f"{operation} {request.get('RoleArn')}"
             self._lasting[asked] = self._lasting.get(asked) or call()
@@ -117,6 +121,7 @@ class World:
         self.member = member
         self.clock = clock
         self.calls = calls
+        self.ledger = DynamoDbLedger(hub.dynamodb, hub.table_name)
         self._handler = hub.load("ReconcileFunction")
 
     def process(self, *messages: dict[str, Any], stop_at: tuple[int, bool] | None = None) -> Any:
@@ -157,6 +162,11 @@ class World:
         assert len(self.hub.looks()) == len(causes)
         self.clock.ahead += QUIET
         self.hub.fire()
+
+    def states(self, resource_ids: list[str]) -> dict[str, ResourceState]:
+        """Return what is remembered of each of some resources."""
+        keys = [(self.target(name).kind, name) for name in resource_ids]
+        return {name: state for (_, name), state in self.ledger.states(self.member.account_id, REGION, keys).items()}
 
     def tables(self) -> dict[str, dict[str, str]]:
         """Return every VPC's route tables: ``main`` and ``other``."""
@@ -264,21 +274,26 @@ def their_association_failed(world: World, count: int) -> Causes:
 
 def undone_endpoints(world: World, count: int) -> Causes:
     """A person takes our endpoint back."""
-    cause = Cause("approval/e-2", request=Request(Ask.UNDO, "VPCE.1", PAT))
-    return dict.fromkeys(covered_vpcs(world, count), cause)
+    return undone(world, covered_vpcs(world, count), "VPCE.1")
 
 
 def undone_tables(world: World, count: int) -> Causes:
     """A person takes the route tables back that we added."""
     causes = another_table(world, count)
     world.look(causes)
-    return dict.fromkeys(causes, Cause("approval/e-3", request=Request(Ask.UNDO, "VPCE.1", PAT)))
+    return undone(world, list(causes), "VPCE.1")
 
 
 def undone_profiles(world: World, count: int) -> Causes:
     """A person takes the instance profile back."""
-    cause = Cause("approval/e-2", request=Request(Ask.UNDO, "ROLE.1", PAT))
-    return dict.fromkeys(covered_instances(world, count), cause)
+    return undone(world, covered_instances(world, count), "ROLE.1")
+
+
+def undone(world: World, resource_ids: list[str], control_id: str) -> Causes:
+    """Ask for what the approval function makes of an undo: of the latest change."""
+    changes = {name: state.latest[control_id] for name, state in world.states(resource_ids).items()}
+    requests = {name: Request(Ask.UNDO, control_id, PAT, change_id) for name, change_id in changes.items()}
+    return {name: Cause("approval/e-3", request=request) for name, request in requests.items()}
 
 
 CREATE, ADD, ASSOCIATE = CreateGatewayEndpoint, AddRouteTables, AssociateInstanceProfile
@@ -352,12 +367,13 @@ def _finding_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def world(
     hub: Hub,
-    session: boto3.Session,
     member: Callable[..., Any],
-    clock: Clock,
     calls: Calls,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
     story: Story,
+    *,
+    session: boto3.Session,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[World]:
     """Return a world with the story's policy, in which nothing has happened yet and changes may be made."""
     for name, value in hub.environment("ReconcileFunction").items():
@@ -393,16 +409,13 @@ def all_facts(world: World, resource_ids: list[str], control_id: str) -> dict[st
     profiles = defaultdict[str, list[str]](list)
     for item in ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]:
         profiles[item["InstanceId"]].append(item["IamInstanceProfile"]["Arn"])
-    ledger = DynamoDbLedger(world.hub.dynamodb, world.hub.table_name)
     entries = defaultdict[str, list[Any]](list)
-    changes = ledger.changes(world.clock.now() - timedelta(days=2), world.clock.now() + timedelta(days=1))
+    changes = world.ledger.changes(world.clock.now() - timedelta(days=2), world.clock.now() + timedelta(days=1))
     for change in sorted(changes, key=lambda change: change.begun_at):
         entry = (type(change.action), change.progress, bool(change.undone_by), bool(change.undoes))
         entries[change.resource_id].append(entry)
-    targets = [world.target(name) for name in resource_ids]
-    keys = [(target.kind, str(target.resource_id)) for target in targets]
-    states = {name: one for (_, name), one in ledger.states(world.member.account_id, REGION, keys).items()}
-    findings, looks = world.member.findings(), [json.loads(body)["resource_id"] for body in world.hub.looks()]
+    states, findings = world.states(resource_ids), world.member.findings()
+    looks = [json.loads(body)["resource_id"] for body in world.hub.looks()]
 
     def facts(name: str) -> Facts:
         finding, state = findings[f"{control_id} {name}"], states[name]
@@ -412,6 +425,7 @@ def all_facts(world: World, resource_ids: list[str], control_id: str) -> dict[st
             "profiles": tuple(profiles[name]),
             "finding": finding["Compliance"]["Status"],
             "record": finding["RecordState"],
+            "announces a change": any(word in finding["Description"] for word in (" will ", " would ")),
             "ledger": tuple(entries[name]),
             "pending": state.pending,
             "ours": len(state.made),
@@ -447,6 +461,12 @@ def test_a_crash_neither_doubles_nor_forgets_a_change(
     made = list(world.calls.made)
     points = [(number, after) for number in range(len(made)) for after in (False, True)]
     expected = all_facts(world, [name], story.control_id)[name]
+    entries: Any = expected["ledger"]
+    assert (expected["finding"], [entry[:2] for entry in entries]) == (
+        story.ends,
+        [(kind, Progress.APPLIED) for kind in story.applied],
+    )
+    assert (expected["pending"], expected["answered"]) == ("", cause.request is not None)
     world.hub.fire()
     causes = story.begin(world, len(points))
     stopped = dict(zip(causes, points, strict=True))
@@ -464,3 +484,23 @@ def test_a_crash_neither_doubles_nor_forgets_a_change(
     }
     assert wrong == {}, expected
     record_property("crash_points", len(points))
+
+
+@pytest.mark.parametrize("story", [STORIES["create an endpoint"]])
+def test_an_endpoint_that_does_not_show_yet_is_not_created_again(world: World, story: Story) -> None:
+    """The process is stopped when the endpoint is there, and the next one does not see it: the token is the same."""
+    calm = story.begin(world, 1)
+    assert world.process(*(world.message(*one) for one in calm.items())) == NOTHING_FAILED
+    creation = world.calls.made.index("ec2.CreateVpcEndpoint")
+    ((name, cause),) = story.begin(world, 1).items()
+    message = world.message(name, cause)
+    with pytest.raises(Stopped):
+        world.process(message, stop_at=(creation, True))
+
+    world.calls.hides_endpoints = True
+    redeliver(world, message)
+
+    assert "ec2.CreateVpcEndpoint" in world.calls.made
+    facts = all_facts(world, [*calm, name], story.control_id)
+    assert facts[name] == next(facts[one] for one in calm)
+    assert facts[name]["endpoints ever made"] == 1

@@ -42,9 +42,7 @@ def test_a_change_waits_until_it_is_quiet(hub: Hub, first: Member, reconcile: Fu
     assert len(first.findings()) == 2
 
 
-def test_a_vpc_is_mended_and_reported(
-    hub: Hub, first: Member, settle: Settle
-) -> None:
+def test_a_vpc_is_mended_and_reported(hub: Hub, first: Member, settle: Settle) -> None:
     """A target in; both endpoints with their routes, a finding per control, and the memory of it, out."""
     vpc_id = first.make_vpc()
 

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from local.demo import ENVIRONMENT, PARAMETERS
+from local.demo import PARAMETERS, POLICY
 from local.organisation import LocalOrganisation
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session", autouse=True)
 def _policy() -> Iterator[None]:
     """Deploy the demo's policy, whatever the checkout's says."""
-    with patch.dict(os.environ, ENVIRONMENT):
+    with patch.dict(os.environ, {"POLICY": str(POLICY)}):
         yield
 
 

@@ -29,8 +29,8 @@ def test_a_letter_missing_in_a_rule_means_that_nothing_happens(tmp_path: Path) -
     checkout = _checkout(tmp_path, "template.yaml", "            - CreateVpc\n", "            - CreateVp\n")
     with LocalOrganisation(parameters=PARAMETERS, checkout=checkout, schedules_at_once=False) as organisation:
         stage = Stage(organisation)
-        vpc_id = stage.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        assert organisation.settled(60)
+        vpc_id = stage.create_vpc("10.0.0.0/16")
+        stage.settle()
         assert stage.endpoints(vpc_id) == {}
 
 
@@ -41,12 +41,23 @@ def test_an_action_missing_in_the_remediator_is_a_finding_that_says_so(tmp_path:
     )
     with LocalOrganisation(parameters=PARAMETERS, checkout=checkout, schedules_at_once=False) as organisation:
         stage = Stage(organisation)
-        vpc_id = stage.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        assert organisation.settled(60)
+        vpc_id = stage.create_vpc("10.0.0.0/16")
+        stage.later(minutes=6)
         assert stage.endpoints(vpc_id) == {}
-        (finding,) = [f for f in stage.findings() if f["Id"].startswith("portcullis/VPCE.1")]
-        assert finding["Compliance"]["Status"] == "FAILED"
-        assert "UnauthorizedOperation" in finding["Description"]
+        assert stage.finding("VPCE.1", vpc_id) == "FAILED"
+        assert "UnauthorizedOperation" in stage.description("VPCE.1", vpc_id)
+
+
+def test_a_kill_switch_that_cannot_be_read_stops_all_changes(tmp_path: Path) -> None:
+    """It fails closed: the finding says that changes are stopped."""
+    checkout = _checkout(tmp_path, "template.yaml", "Action: ssm:GetParameter\n", "Action: ssm:GetParameters\n")
+    with LocalOrganisation(parameters=PARAMETERS, checkout=checkout, schedules_at_once=False) as organisation:
+        stage = Stage(organisation)
+        vpc_id = stage.create_vpc("10.0.0.0/16")
+        stage.later(minutes=6)
+        assert stage.endpoints(vpc_id) == {}
+        assert stage.finding("VPCE.1", vpc_id) == "FAILED"
+        assert "Changes are stopped" in stage.description("VPCE.1", vpc_id)
 
 
 def test_an_action_missing_in_the_observer_leaves_everything_as_it_is_and_is_reported(tmp_path: Path) -> None:
@@ -54,8 +65,8 @@ def test_an_action_missing_in_the_observer_leaves_everything_as_it_is_and_is_rep
     checkout = _checkout(tmp_path, "infra/member-account.yaml", "                  - ec2:DescribeVpcs\n", "")
     with LocalOrganisation(parameters=PARAMETERS, checkout=checkout, schedules_at_once=False) as organisation:
         stage = Stage(organisation)
-        vpc_id = stage.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        assert organisation.settled(60)
+        vpc_id = stage.create_vpc("10.0.0.0/16")
+        stage.settle()
         assert stage.endpoints(vpc_id) == {}
         assert stage.findings() == []
         (letter,) = organisation.dead_letters()

@@ -302,7 +302,7 @@ class TestKillSwitch:
         assert world.hub.state(str(target.resource_id), "VPCE.1") == "FAILED"
         assert text_of(world, target).endswith(
             f"Changes are stopped (kill switch: {position}); Portcullis would create a com.amazonaws.eu-west-1.s3 "
-            "gateway endpoint on rtb-0001."
+            "gateway endpoint on rtb-0001. It looks again with the next sweep."
         )
         assert problems(world) == ["stopped", "acted"]
         assert world.dead_letters.buried == []
@@ -466,3 +466,11 @@ def test_a_profile_is_remembered_by_its_association() -> None:
     (change,) = changes(world)
     assert state_of(world, target).made == {"iip-assoc-0001": Made(change.change_id)}
     assert change.before == {"profile": None}
+
+
+def test_a_change_after_a_window_names_what_opened_it() -> None:
+    """Not the schedule that ended the wait: people ask what caused a change."""
+    world, target = bare(careful_policy(**S3_ONLY))
+    world.enqueue(target, cause=Cause("CreateVpc/e-1", Caller.TERRAFORM))
+    world.process(HOUR)
+    assert [change.trigger for change in changes(world)] == ["CreateVpc/e-1"]

@@ -63,7 +63,7 @@ class TestWindowOf:
     def test_it_opens_for_as_long_as_the_caller_needs(self, caller: Caller) -> None:
         """Pipelines make the next thing minutes later, programs at once."""
         window = window_of(None, [Cause("t", caller)], [SETTINGS], "x", START)
-        assert window == Window(START, START + minutes(MINUTES[caller]), caller, "x")
+        assert window == Window(START, START + minutes(MINUTES[caller]), caller, "x", "t")
 
     def test_without_a_caller_it_is_as_for_any_other(self) -> None:
         """A sweep found it, or a schedule: nobody knows who made it."""

@@ -205,7 +205,7 @@ class TestMakingWay:
 
         assert world.hub.state(str(target.resource_id), "VPCE.1") == "FAILED"
         assert (
-            f"CreateVpcEndpoint of {PAT} failed over vpce-0001, so Portcullis made way and leaves it be until "
+            f"CreateVpcEndpoint of {PAT} failed over vpce-0001, so Portcullis made way and leaves vpc-0001 alone until "
             "2026-03-03 10:01 UTC. "
             "It would create a com.amazonaws.eu-west-1.s3 gateway endpoint on rtb-0001."
         ) in text_of(world, target)

@@ -118,7 +118,10 @@ class Changer:
         """
         position = self._ports.switch.position()
         if position is Changes.STOPPED or (position is Changes.UNDO_ONLY and not takes_back(action)):
-            detail = f"Changes are stopped (kill switch: {position}); Portcullis would {action}."
+            detail = (
+                f"Changes are stopped (kill switch: {position}); Portcullis would {action}. "
+                "It looks again with the next sweep."
+            )
             self._ports.journal.problem("stopped", detail, **_fields(work))
             return Outcome(action, Result.REFUSED, detail=detail), state
         change = self._ports.ledger.get(state.pending) if state.pending else None

@@ -15,7 +15,7 @@ from portcullis.errors import ObservationError, TransientError
 from portcullis.findings import finding_id
 from portcullis.ledger import ResourceState
 from portcullis.model import Ask, Cause, Kind, Result, Scope, Snapshot, Status, Target
-from portcullis.plan import exempted
+from portcullis.plan import BY_POLICY, exempted
 from portcullis.settling import digest, window_of
 from portcullis.withdrawing import Withdrawer
 
@@ -208,6 +208,8 @@ class CloserLook:
             return outcomes  # another change would give that one up, though it may have been made
         items = looking.items(key)
         item = next((one for one in items if _approves(one, decision.control.id)), items[0])
+        if decision.by == BY_POLICY and (window := looking.states[key].window):
+            item = replace(item, cause=replace(item.cause, trigger=window.trigger or item.cause.trigger))
         for action in decision.actions:
             outcome, looking.states[key] = self._changer.make(
                 item, action, looking.resource(key), looking.states[key], Wish(decision.by)

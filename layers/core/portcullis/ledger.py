@@ -63,12 +63,14 @@ class Window:
     """The time in which a resource has to be quiet before it is changed.
 
     ``seen`` is a digest of the resource at the last look, which tells whether an indirect event concerned it.
+    ``trigger`` names the event that opened or restarted it: the cause of the change that is made when it is over.
     """
 
     opened_at: datetime
     due_at: datetime
     caller: str
     seen: str = ""
+    trigger: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,16 +46,18 @@ def window_of(
         now: The time.
     """
     is_changed = window is None or window.seen != seen
-    callers = {cause.caller for cause in causes if cause.caller and (is_changed or not cause.indirect)}
-    if window and callers and now > window.due_at + STALE:
+    causes = list(causes)
+    triggers = {one.caller: one.trigger for one in causes if one.caller and (is_changed or not one.indirect)}
+    if window and triggers and now > window.due_at + STALE:
         window = None
-    if window and (not callers or now >= window.due_at):
+    if window and (not triggers or now >= window.due_at):
         return replace(window, seen=seen)
     settle = {caller: max(one.settle[caller] for one in settings) for caller in Caller}
-    slowest = max(callers or {Caller.OTHER}, key=lambda caller: (settle[caller], caller))
+    slowest = max(triggers or {Caller.OTHER}, key=lambda caller: (settle[caller], caller))
     due_at, longest = now + settle[slowest], max(one.longest for one in settings)
+    trigger = triggers.get(slowest) or next((one.trigger for one in causes), "")
     if window is None:
-        return Window(now, min(due_at, now + longest), slowest, seen)
+        return Window(now, min(due_at, now + longest), slowest, seen, trigger)
     if due_at <= window.due_at:
         return replace(window, seen=seen)
-    return Window(window.opened_at, min(due_at, window.opened_at + longest), slowest, seen)
+    return Window(window.opened_at, min(due_at, window.opened_at + longest), slowest, seen, trigger)

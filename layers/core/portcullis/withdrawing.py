@@ -51,7 +51,7 @@ class Withdrawer:
                 continue
             whose = f"{conflict.call} of {conflict.principal or 'somebody'}"
             until = self._ports.clock.now() + leave_alone
-            reason = f"{whose} failed over {name}, so Portcullis made way and leaves it be"
+            reason = f"{whose} failed over {name}, so Portcullis made way and leaves {target.resource_id} alone"
             # Of a part of what was made, the rest can still be undone.
             undoes = "" if isinstance(action, RemoveRouteTables) else state.made[name].change_id
             wish = Wish(f"{whose} failed", undoes, Hold(until, f"{reason} until {moment(until)}."))

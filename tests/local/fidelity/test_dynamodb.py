@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from moto.dynamodb import models
 
 if TYPE_CHECKING:
     from .conftest import Aws
@@ -48,3 +51,24 @@ def test_a_transaction_whose_conditions_hold_writes_everything(table: Any) -> No
     )
     items = {item["k"]["S"]: item.get("n") for item in table.scan(TableName="t")["Items"]}
     assert items == {"old": {"N": "2"}, "new": None}
+
+
+def test_a_transaction_that_is_cancelled_undoes_nothing_of_others(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written while a transaction runs is there after it has failed."""
+    copied = copy.deepcopy
+    with ThreadPoolExecutor(1) as other:
+
+        def copy_while_another_writes(value: Any) -> Any:
+            monkeypatch.setattr(models.copy, "deepcopy", copied)
+            before = copied(value)
+            writing.append(other.submit(table.put_item, TableName="t", Item={"k": {"S": "theirs"}}))
+            wait(writing, timeout=0.3)  # it has to wait for the end of the transaction
+            return before
+
+        writing: list[Future[Any]] = []
+        monkeypatch.setattr(models.copy, "deepcopy", copy_while_another_writes)
+        with pytest.raises(table.exceptions.TransactionCanceledException):
+            table.transact_write_items(TransactItems=[_put("old", ConditionExpression="attribute_not_exists(k)")])
+        assert len(writing) == 1
+        writing[0].result()
+    assert {item["k"]["S"] for item in table.scan(TableName="t")["Items"]} == {"old", "theirs"}

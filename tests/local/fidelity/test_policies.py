@@ -9,7 +9,7 @@ import pytest
 from local.fidelity.authorization import Request, UnsupportedPolicyError, decide, names_of
 
 ALLOW = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-CONTEXT = {"aws:requesttag/Owner": "portcullis"}
+CONTEXT = {"aws:requesttag/Owner": "portcullis", "dynamodb:leadingkeys": "changes#2026-11"}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,8 @@ def test_statements_are_weighed(statements: list[Any], decision: str) -> None:
         ({"Null": {"aws:RequestTag/Owner": "false", "aws:RequestTag/Absent": "true"}}, True),
         ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner", "More"]}}, True),
         ({"ForAllValues:StringEquals": {"aws:TagKeys": "More"}}, False),
+        ({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "changes#*"}}, True),
+        ({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["limits", "state#*"]}}, False),
     ],
 )
 def test_conditions_are_evaluated(condition: Any, *, holds: bool) -> None:
@@ -59,6 +61,7 @@ def test_conditions_are_evaluated(condition: Any, *, holds: bool) -> None:
         {"ForAnyValue:StringEquals": {"aws:TagKeys": "x"}},
         {"StringEquals": {"aws:TagKeys": "x"}},
         {"ForAllValues:StringEquals": {"aws:RequestTag/Owner": "x"}},
+        {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "x"}},
         {"StringNotEquals": {"aws:RequestTag/Owner": "x"}},
         {"StringEqualsIfExists": {"aws:RequestTag/Owner": "x"}},
         # Unknown even though the other condition already decides.
