@@ -41,10 +41,10 @@ contracts: .venv/.tests
 	$(BIN)/lint-imports
 
 unit: .venv/.tests ## The package, its adapters and functions, and the contracts
-	$(BIN)/pytest
+	$(BIN)/pytest --dist=worksteal
 
 pipeline: .venv/.tests ## The local organisation, and Portcullis deployed in it
-	$(BIN)/pytest --no-cov tests/local tests/pipeline
+	$(BIN)/pytest --no-cov --no-loadscope-reorder tests/pipeline tests/local
 
 validate: .sam-venv/.installed
 	$(SAM) validate --lint

@@ -33,3 +33,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for calls, points in survived.items():
         if points:
             terminalreporter.write_line(f"crash points survived, before and after each {calls} call: {points}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop the marks of pytest-cov where nothing is measured: it stumbles over them then."""
+    if config.getoption("no_cov"):
+        for node in {node for item in items for node in item.listchain()}:
+            node.own_markers[:] = [mark for mark in node.own_markers if mark.name != "no_cover"]

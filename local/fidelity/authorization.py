@@ -29,12 +29,16 @@ ENFORCED_PREFIX = "portcullis"
 SESSION_SECONDS = 3600
 """How long a session that a service starts lives."""
 
-_AWS_KEYS = r"aws:(PrincipalOrgID|PrincipalArn|SourceArn|SourceAccount|TagKeys|(Request|Resource)Tag/.+)"
-_EC2_KEYS = r"ec2:(CreateAction|InstanceProfile|VpceServiceName)"
+_AWS_KEYS = r"aws:(PrincipalOrgID|PrincipalArn|ResourceOrgID|SourceArn|SourceAccount|TagKeys|(Request|Resource)Tag/.+)"
+_EC2_KEYS = r"ec2:(CreateAction|InstanceProfile|NewInstanceProfile|VpceServiceName)"
 _OTHER_KEYS = r"dynamodb:LeadingKeys|iam:PassedToService|securityhub:ASFFSyntaxPath/.+|sts:RoleSessionName"
 _KEYS = re.compile(rf"{_AWS_KEYS}|{_EC2_KEYS}|{_OTHER_KEYS}", re.IGNORECASE)
-# Keys with several values, and the one set operator that is known for each; and the operators for the others.
-_SETS = {"aws:tagkeys": "ForAllValues:StringEquals", "dynamodb:leadingkeys": "ForAllValues:StringLike"}
+# Keys with several values, the one set operator that is known for each, and the keys of a context that end in the
+# values; and the operators for the others.
+_SETS = {
+    "aws:tagkeys": ("ForAllValues:StringEquals", "aws:requesttag/"),
+    "dynamodb:leadingkeys": ("ForAllValues:StringLike", "dynamodb:leadingkeys/"),
+}
 _OPERATORS = {"StringEquals", "StringLike", "ArnEquals", "ArnLike", "Null"}
 _SAY_ACCESS_DENIED = ("cloudformation", "cloudwatch", "iam", "s3", "sns", "sqs", "sts")
 # Where an action is not called as the operation is, or its prefix as boto3 calls the service.
@@ -128,14 +132,13 @@ def _names(principal: Any, callers: Collection[str]) -> bool:
 
 def _holds(operator: str, key: str, expected: list[str], context: Mapping[str, str]) -> bool:
     """Evaluate one line of a Condition block; it fails when the request does not have the key."""
-    one_of = {_SETS[key.lower()]} if key.lower() in _SETS else _OPERATORS
-    if operator not in one_of or not _KEYS.fullmatch(key):
+    of_all, values_after = _SETS.get(key.lower(), (None, ""))
+    if operator not in ({of_all} if of_all else _OPERATORS) or not _KEYS.fullmatch(key):
         raise UnsupportedPolicyError(f"the condition {operator} on {key} is not evaluated here")
-    if key.lower() == "aws:tagkeys":
-        requested = [name.partition("/")[2] for name in context if name.startswith("aws:requesttag/")]
-        return set(requested) <= set(expected)
-    if key.lower() in _SETS and key.lower() not in context:
-        return True  # as in AWS: for all of no values
+    if of_all:  # as in AWS, it holds where there are no values
+        compare = _like if of_all.endswith("Like") else str.__eq__
+        values = [name.removeprefix(values_after) for name in context if name.startswith(values_after)]
+        return all(any(compare(one, value) for one in expected) for value in values)
     head, slash, tag = key.partition("/")
     actual = context.get(head.lower() + slash + tag)
     if operator == "Null":
@@ -200,25 +203,38 @@ def _permissions(call: calls.Call) -> list[Request]:
         # A transaction needs what its parts need.
         parts = [part for item in call.request["TransactItems"] for part in item.items()]
         place = f"arn:aws:dynamodb:{call.region}:{call.account_id}:table"
-        needed = [Request(f"dynamodb:{_TRANSACTED[kind]}", f"{place}/{part['TableName']}") for kind, part in parts]
+        needed = [
+            Request(f"dynamodb:{_TRANSACTED[kind]}", f"{place}/{part['TableName']}", _leading(part))
+            for kind, part in parts
+        ]
     else:
         action = call.action.removesuffix("Batch") if call.service == "sqs" else call.action
         action = _ACTIONS.get((call.service, action), action)
         prefix = _PREFIXES.get(call.service, call.service)
-        about = {**_updated(call), **_leading(call)}
+        about = {**_updated(call), **(_leading(call.request) if call.service == "dynamodb" else {})}
         needed = [Request(f"{prefix}:{action}", resource, about) for resource in _resources(call)]
         needed += _session_tags(call)
         if call.service == "scheduler" and "Target" in call.request:
             passed = {"iam:passedtoservice": "scheduler.amazonaws.com"}
             needed.append(Request("iam:PassRole", call.request["Target"]["RoleArn"], passed))
     about_caller = _about_caller(call)
-    return [Request(one.action, one.resource, {**about_caller, **one.context}) for one in needed]
+    return [
+        Request(one.action, one.resource, {**about_caller, **_about_resource(one.resource), **one.context})
+        for one in needed
+    ]
 
 
 def _about_caller(call: calls.Call) -> dict[str, str]:
     """Return the condition keys about the caller, whatever the call."""
     arn = call.principal.role_arn or call.principal.arn
     return {"aws:principalarn": arn, **hooks.installed.context_of(call.account_id)}
+
+
+def _about_resource(arn: str | None) -> dict[str, str]:
+    """Return the condition key about the organisation of a resource's account; nothing where the ARN names none."""
+    account_id = arn.split(":")[4] if arn else ""
+    organisation_id = hooks.installed.context_of(account_id).get("aws:principalorgid") if account_id else None
+    return {"aws:resourceorgid": organisation_id} if organisation_id else {}
 
 
 def _updated(call: calls.Call) -> dict[str, str]:
@@ -231,11 +247,20 @@ def _updated(call: calls.Call) -> dict[str, str]:
     return {f"securityhub:asffsyntaxpath/{path}": "set" for path in paths}
 
 
-def _leading(call: calls.Call) -> dict[str, str]:
-    """Return the condition key about the partition that a query names; the partition key here is always `pk`."""
-    query = call.request if (call.service, call.action) == ("dynamodb", "Query") else {}
-    found = re.search(r"\bpk = (:\w+)", query.get("KeyConditionExpression", ""))
-    return {"dynamodb:leadingkeys": query["ExpressionAttributeValues"][found[1]]["S"]} if found else {}
+def _leading(request: Mapping[str, Any]) -> dict[str, str]:
+    """Return the condition key about the partitions that a request to DynamoDB names, or a part of a transaction.
+
+    The partition key here is always `pk`.
+    """
+    items = [request[name] for name in ("Key", "Item") if name in request]
+    for asked in request.get("RequestItems", {}).values():
+        # A table's keys to read; or its writes, each a request with an item or a key.
+        writes = [] if "Keys" in asked else [part for write in asked for part in write.values()]
+        items += asked["Keys"] if "Keys" in asked else [item for part in writes for item in part.values()]
+    values = [item["pk"] for item in items if "pk" in item]
+    if found := re.search(r"\bpk = (:\w+)", request.get("KeyConditionExpression", "")):
+        values.append(request["ExpressionAttributeValues"][found[1]])
+    return {f"dynamodb:leadingkeys/{value['S']}": "" for value in values}
 
 
 def _parts(value: Any) -> list[str]:
@@ -289,7 +314,8 @@ def _ec2(call: calls.Call) -> list[Request]:
     for value in (instances.get(one, one) for one in given):
         if kind := _EC2_KINDS.get(value.partition("-")[0]):
             own = {f"aws:resourcetag/{key}": tag for key, tag in tags_of.get(value, {}).items()}
-            needed.append(Request(action, f"{place}:{kind}/{value}", {**own, **requested, **profiles.get(value, {})}))
+            about = {**own, **requested, **profiles.get(value, {}), **_new_profile(call)}
+            needed.append(Request(action, f"{place}:{kind}/{value}", about))
     if call.action == "CreateVpcEndpoint":
         tags = _requested(tag for one in call.request.get("TagSpecifications", ()) for tag in one["Tags"])
         service = {"ec2:vpceservicename": call.request["ServiceName"]}
@@ -306,13 +332,21 @@ def _requested(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def _passed_roles(call: calls.Call) -> list[Request]:
     """Return iam:PassRole for the role in the instance profile that a call hands to EC2."""
+    passed = {"iam:passedtoservice": "ec2.amazonaws.com"}
+    return [Request("iam:PassRole", role.arn, passed) for one in _passed_profiles(call) for role in one.roles]
+
+
+def _new_profile(call: calls.Call) -> dict[str, str]:
+    """Return the condition key about the instance profile that a call hands to EC2."""
+    profile = next(iter(_passed_profiles(call)), None)
+    return {"ec2:newinstanceprofile": profile.arn} if profile else {}
+
+
+def _passed_profiles(call: calls.Call) -> list[Any]:
+    """Return the instance profile that a call hands to EC2, by name or ARN; nothing where there is none."""
     wanted = call.request.get("IamInstanceProfile", {})
-    return [
-        Request("iam:PassRole", role.arn, {"iam:passedtoservice": "ec2.amazonaws.com"})
-        for profile in list(iam_backends[call.account_id]["aws"].instance_profiles.values())
-        if profile.name == wanted.get("Name") or profile.arn == wanted.get("Arn")
-        for role in profile.roles
-    ]
+    profiles = list(iam_backends[call.account_id]["aws"].instance_profiles.values())
+    return [one for one in profiles if one.name == wanted.get("Name") or one.arn == wanted.get("Arn")]
 
 
 def _refusal(call: calls.Call, request: Request, reason: str) -> calls.Refusal:
@@ -344,7 +378,8 @@ def _check_trust(call: calls.Call) -> None:
     """Refuse AssumeRole when the role is missing, or its trust policy does not let the caller do all that it asks."""
     role = _role_by_arn(str(call.request.get("RoleArn")))
     callers = names_of(call.account_id, call.principal.arn, call.principal.role_arn)
-    about = {**_about_caller(call), "sts:rolesessionname": call.request["RoleSessionName"]}
+    about = {**_about_caller(call), **_about_resource(call.request.get("RoleArn"))}
+    about["sts:rolesessionname"] = call.request["RoleSessionName"]
     for one in [Request("sts:AssumeRole", str(call.request.get("RoleArn"))), *_session_tags(call)]:
         request = Request(one.action, one.resource, {**about, **_requested(call.request.get("Tags", ()))})
         if role is None or not allows(role.assume_role_policy_document, request, callers):

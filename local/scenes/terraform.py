@@ -120,7 +120,7 @@ def _conflict(stage: Stage) -> Iterator[Check]:
     left = stage.endpoints(vpc_id)
     yield "only that route is gone", sorted(set(ours) - set(left)), [f"{table} s3"]
     yield "VPCE.1 finding", stage.finding("VPCE.1", vpc_id), "FAILED"
-    yield "it is left alone", "leaves it be until" in stage.description("VPCE.1", vpc_id), True
+    yield "it is left alone", f"leaves {vpc_id} alone until" in stage.description("VPCE.1", vpc_id), True
 
     theirs = stage.props["shop endpoint"] = terraform.endpoint(vpc_id, table)
     stage.settle()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
+from portcullis import policy_parts
 from portcullis.actions import (
     AddRouteTables,
     AssociateInstanceProfile,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from tests.adapters.doubles import Script
 
+SCHEMA = Path(__file__).parents[2] / "layers" / "policy" / "policy.schema.json"
 NOON = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 S3 = "com.amazonaws.eu-central-1.s3"
@@ -131,7 +134,7 @@ def world(table: Any) -> World:
     return World(table)
 
 
-STATE_KEY = (f"{ACCOUNT}#{REGION}", "state#vpc#vpc-1")
+STATE_KEY = (f"state#{ACCOUNT}#{REGION}", "state#vpc#vpc-1")
 CHANGE_KEY = ("changes#2026-11", "20261123T120000Z-0000000001")
 ACCOUNT_KEY = ("limits", f"account#{ACCOUNT}")
 ORGANISATION_KEY = ("limits", "organisation")
@@ -281,6 +284,23 @@ def test_an_intent_is_never_written_twice(world: World) -> None:
 
 
 # ---- Limits --------------------------------------------------------------------------------------------------------
+
+
+def test_the_largest_limit_fits_into_an_item(world: World) -> None:
+    """The policy's schema admits as many changes an hour as DynamoDB can hold in an item of 400 KB, and a good deal."""
+    largest = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]["count"]["maximum"]
+    policy_parts.limits_of({"changes_per_hour": {"account": largest, "organisation": largest}})
+    with pytest.raises(ValueError, match="the limits are"):
+        policy_parts.limits_of({"changes_per_hour": {"account": largest + 1}})
+    world.begun()
+    times = {change(number).change_id: (NOON + timedelta(microseconds=1)).isoformat() for number in range(largest - 1)}
+    world.corrupt(ORGANISATION_KEY, times={"S": json.dumps(times)})
+
+    world.begun(largest, Limits(largest, largest, 10))
+
+    assert len(json.loads(world.items()[ORGANISATION_KEY]["times"]["S"])) == largest
+    assert len(json.dumps(world.items()[ORGANISATION_KEY])) < 0.9 * 400 * 1024
+    assert isinstance(world.ledger.begin(change(largest + 1), STATE, Limits(largest, largest, 10)), Breach)
 
 
 @pytest.mark.parametrize(
@@ -676,8 +696,16 @@ def test_only_the_months_that_are_asked_for_are_read(world: World, table: Any) -
     assert table.calls == ["Query"]
 
 
+def test_a_state_lies_where_no_finding_does(world: World) -> None:
+    """IAM tells partitions apart, not sort keys: who may write findings may not thereby write states."""
+    world.begun()
+
+    pages = {pk for pk, _ in world.items()}
+    assert pages == {f"state#{ACCOUNT}#{REGION}", "changes#2026-11", "limits"}
+
+
 def test_findings_and_states_are_not_taken_for_each_other(world: World, table: Any) -> None:
-    """They lie in one partition, under different sort keys."""
+    """They lie in partitions of their own."""
     finding = {"pk": {"S": f"{ACCOUNT}#{REGION}"}, "sk": {"S": "finding#vpc#vpc-1#VPCE.1"}}
     table.put_item(TableName=TABLE, Item=finding)
 

@@ -285,8 +285,16 @@ def test_the_hub_files_about_the_organisation_without_any_role(hub: Hub) -> None
 
 
 def asked_for(*ids: str) -> dict[str, Any]:
-    """Return the request for some findings."""
-    return {"Filters": {"Id": [{"Value": one, "Comparison": "EQUALS"} for one in ids]}, "MaxResults": 100}
+    """Return the request for some findings of the account's own product."""
+    filters = {
+        "Id": ids,
+        "AwsAccountId": [ACCOUNT],
+        "ProductArn": [f"arn:aws:securityhub:{REGION}:{ACCOUNT}:product/{ACCOUNT}/default"],
+    }
+    return {
+        "Filters": {name: [{"Value": one, "Comparison": "EQUALS"} for one in each] for name, each in filters.items()},
+        "MaxResults": 100,
+    }
 
 
 def seen(workflow: str | None, *numbers: int) -> Findings:
@@ -310,6 +318,34 @@ def test_findings_that_were_not_asked_for_do_not_count(hub: Hub) -> None:
     hub.script.expect("get_findings", {"Findings": seen("SUPPRESSED", 0, 1)})
 
     assert sink(hub.accounts).suppressed(ACCOUNT, REGION, ["f-001"]) == {"f-001"}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"AwsAccountId": OTHER_ACCOUNT},
+        {"ProductArn": f"arn:aws:securityhub:{REGION}:{OTHER_ACCOUNT}:product/{OTHER_ACCOUNT}/default"},
+        {"ProductArn": f"arn:aws:securityhub:us-east-1:{ACCOUNT}:product/{ACCOUNT}/default"},
+        {"ProductArn": f"arn:aws:securityhub:{REGION}::product/prowler/prowler"},
+    ],
+)
+def test_nobody_suppresses_for_another_account(hub: Hub, foreign: dict[str, str]) -> None:
+    """The hub's account also sees its members' findings, who choose their ids: what is not ours does not count."""
+    shown = [*({**one, **foreign} for one in seen("SUPPRESSED", 0)), *seen("SUPPRESSED", 1), *seen("NEW", 0)]
+    hub.script.expect("get_findings", {"Findings": shown}, asked_for("f-000", "f-001"))
+
+    assert sink(hub.accounts).suppressed(ACCOUNT, REGION, ["f-000", "f-001"]) == {"f-001"}
+
+
+def test_suppressed_findings_in_another_partition(session: boto3.Session) -> None:
+    """The product's ARN follows the Region that is called."""
+    client: Any = session.client("securityhub", region_name="cn-north-1", config=CONFIG)
+    wire = Wire(client, (200, '{"Findings": []}'))
+
+    sink(PreparedAccounts(securityhub=client)).suppressed(ACCOUNT, "cn-north-1", ["f-000"])
+
+    (body,) = wire.bodies
+    assert f"arn:aws-cn:securityhub:cn-north-1:{ACCOUNT}:product/{ACCOUNT}/default" in body.decode()
 
 
 def test_twenty_findings_are_asked_for_at_a_time_and_page_by_page(hub: Hub) -> None:

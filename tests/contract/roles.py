@@ -117,6 +117,20 @@ NOT_THE_NOTE = (
 guide) tells of the condition keys, AWSSystemsManagerOpsDataSyncServiceRolePolicy shows their spelling; a test compares
 them with the model of the call."""
 
+FINDINGS = "????????????#*"
+"""The partitions of findings: an account's twelve digits, and a Region."""
+
+
+def table(why: str, actions: Sequence[str], *partitions: Any) -> Grant:
+    """Return what may be done in some partitions of the hub's table; they are checked for each item of a transaction.
+
+    Source: "Using IAM policy conditions for fine-grained access control" (DynamoDB developer guide).
+    """
+    keys = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(partitions)}}
+    return Grant(why, [f"dynamodb:{action}" for action in actions], [at("Table")], condition=keys)
+
+
+_MEMBERS_ONLY = equals("aws:ResourceOrgID", {"Ref": "OrganizationId"})
 _OWN_ACCOUNT = equals("aws:SourceAccount", {"Ref": "AWS::AccountId"})
 _MACHINE = "states:${AWS::Region}:${AWS::AccountId}"
 _OBSERVER, _REMEDIATOR = (arn(f"iam::*:role/${{{name}RoleName}}") for name in ("Observer", "Remediator"))
@@ -134,7 +148,11 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 ["sqs:SendMessage"],
                 [at("WorkQueue"), at("IntakeDeadLetters")],
             ),
-            Grant("it notes heartbeats", ["dynamodb:UpdateItem"], [at("Table")]),
+            table(
+                "it notes heartbeats, and writes nothing else: members have a say in what it parses",
+                ["UpdateItem"],
+                "coverage",
+            ),
         ),
         **function(
             "Reconcile",
@@ -148,16 +166,13 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 ["sqs:SendMessage"],
                 [at("WorkQueue"), at("WorkDeadLetters")],
             ),
-            Grant(
-                "it loads, lists and writes records, the ledger and states; a transaction needs what it consists of",
-                [
-                    "dynamodb:BatchGetItem",
-                    "dynamodb:DeleteItem",
-                    "dynamodb:PutItem",
-                    "dynamodb:Query",
-                    "dynamodb:UpdateItem",
-                ],
-                [at("Table")],
+            table("it loads, lists and writes records", ["BatchGetItem", "PutItem", "Query"], FINDINGS),
+            table("it alone writes and deletes states", ["BatchGetItem", "DeleteItem", "PutItem"], "state#*"),
+            table(
+                "it alone writes changes, marks them as taken back, and counts; a change is never deleted",
+                ["BatchGetItem", "PutItem", "UpdateItem"],
+                "changes#*",
+                "limits",
             ),
             Grant(
                 "what has to wait is a one-time schedule in this group, and in no other",
@@ -176,7 +191,12 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 [arn("ssm:${AWS::Region}:${AWS::AccountId}:parameter${KillSwitch}")],
             ),
             UNITS,
-            Grant("it looks into members and changes them, in tagged sessions", ENTERING, [_OBSERVER, _REMEDIATOR]),
+            Grant(
+                "it looks into members and changes them, in tagged sessions; roles of other organisations are not ours",
+                ENTERING,
+                [_OBSERVER, _REMEDIATOR],
+                condition=_MEMBERS_ONLY,
+            ),
         ),
         **function(
             "Approval",
@@ -186,10 +206,12 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 ["sqs:SendMessage"],
                 [at("WorkQueue"), at("RequestsDeadLetters")],
             ),
-            Grant(
+            table(
                 "nothing that comes with a request is believed: it looks up findings, states and changes",
-                ["dynamodb:BatchGetItem"],
-                [at("Table")],
+                ["BatchGetItem"],
+                FINDINGS,
+                "changes#*",
+                "state#*",
             ),
         ),
         **function(
@@ -231,13 +253,21 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
         **function(
             "Sweep",
             Grant("what needs a change goes to the work queue", ["sqs:SendMessage"], [at("WorkQueue")]),
+            table("it notes how the look ended", ["UpdateItem"], "coverage"),
+            table("it lists records, and writes those that it files", ["BatchGetItem", "PutItem", "Query"], FINDINGS),
+            table("it reads states, and writes none", ["BatchGetItem"], "state#*"),
             Grant(
-                "it lists records, reads states, writes the records that it files, and notes how the look ended",
-                ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"],
-                [at("Table")],
+                "while changes are stopped, it enqueues none",
+                ["ssm:GetParameter"],
+                [arn("ssm:${AWS::Region}:${AWS::AccountId}:parameter${KillSwitch}")],
             ),
             UNITS,
-            Grant("it looks into members and changes nothing there", ENTERING, [_OBSERVER]),
+            Grant(
+                "it looks into members and changes nothing there",
+                ENTERING,
+                [_OBSERVER],
+                condition=_MEMBERS_ONLY,
+            ),
         ),
         **function(
             "Survey",
@@ -246,16 +276,11 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 directory.PERMISSIONS,
                 ["*"],
             ),
-            Grant(
-                "it reads, lists and forgets account-Regions, and files about them",
-                [
-                    "dynamodb:BatchGetItem",
-                    "dynamodb:DeleteItem",
-                    "dynamodb:PutItem",
-                    "dynamodb:Query",
-                    "dynamodb:UpdateItem",
-                ],
-                [at("Table")],
+            table("it reads, lists and forgets account-Regions", ["DeleteItem", "Query", "UpdateItem"], "coverage"),
+            table(
+                "it files about them under the hub's own account and Region",
+                ["BatchGetItem", "PutItem", "Query"],
+                {"Fn::Sub": "${AWS::AccountId}#${AWS::Region}"},
             ),
             Grant(
                 "it files in the hub's own account and Region",
@@ -370,7 +395,12 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
                 condition=equals(f"aws:ResourceTag/{OWNERSHIP_TAG}", "true"),
             ),
             Grant("ModifyVpcEndpoint is checked on the tables, too", ["ec2:ModifyVpcEndpoint"], [ec2("route-table")]),
-            Grant("any instance may lack a profile", ["ec2:AssociateIamInstanceProfile"], [ec2("instance")]),
+            Grant(
+                "any instance may lack a profile, and gets this one",
+                ["ec2:AssociateIamInstanceProfile"],
+                [ec2("instance")],
+                condition={"ArnEquals": {"ec2:NewInstanceProfile": at("DefaultProfile")}},
+            ),
             Grant(
                 "only the profile that Portcullis gives is taken away again",
                 ["ec2:DisassociateIamInstanceProfile"],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
 import pytest
+from portcullis.adapters import coverage_store, ledger, store
 from portcullis.controls import CONTROLS
+from portcullis.model import FindingRecord, Kind
 
 from tests.contract import roles, templates, wiring
 
@@ -98,7 +101,6 @@ NOT_ASKED_FOR: dict[str, dict[str, str]] = {
         "scheduler:DeleteSchedule": "the same",
         "scheduler:UpdateSchedule": "the same",
         "sqs:ChangeMessageVisibility": "it receives no messages",
-        "ssm:GetParameter": "it changes nothing, whatever the kill switch says",
     },
     "survey": {
         "securityhub:BatchUpdateFindings": "nobody asks for anything about coverage",
@@ -139,6 +141,66 @@ def test_the_controls_name_what_is_observed_and_remediated() -> None:
         wiring.permissions("observer") | wiring.permissions("surroundings")
     ) - for_sweeps
     assert {action for control in CONTROLS for action in control.remediates} == wiring.permissions("remediator")
+
+
+# Where in the hub's table what lies, as the adapters put it.
+_PARTITIONS = {
+    "findings": store._to_item("111122223333", "eu-central-1", FindingRecord("X.1", Kind.VPC, "vpc-1", "", "")),
+    "states": ledger._state_key("111122223333", "eu-central-1", Kind.VPC, "vpc-1"),
+    "changes": ledger._change_key("20261123T121530Z-0123456789"),
+    "limits": ledger._limit_key("account#111122223333"),
+    "coverage": coverage_store._key("111122223333", "eu-central-1"),
+}
+_LOOKS_AT = ["BatchGetItem", "PutItem", "Query"]
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        ("Intake", {"coverage": ["UpdateItem"]}),
+        (
+            "Reconcile",
+            {
+                "findings": _LOOKS_AT,
+                "states": ["BatchGetItem", "DeleteItem", "PutItem"],
+                "changes": ["BatchGetItem", "PutItem", "UpdateItem"],
+                "limits": ["BatchGetItem", "PutItem", "UpdateItem"],
+            },
+        ),
+        ("Approval", {name: ["BatchGetItem"] for name in ("findings", "states", "changes")}),
+        ("Sweep", {"findings": _LOOKS_AT, "states": ["BatchGetItem"], "coverage": ["UpdateItem"]}),
+        ("Survey", {"findings": _LOOKS_AT, "coverage": ["DeleteItem", "Query", "UpdateItem"]}),
+        ("Actions", {}),
+    ],
+)
+def test_a_function_reaches_its_own_partitions_of_the_table(role: str, expected: dict[str, list[str]]) -> None:
+    """Who parses what members send cannot write the ledger; only reconcile writes states, changes and limits."""
+    reached: dict[str, list[str]] = {name: [] for name in _PARTITIONS}
+    for statement in templates.statements(ROLES[f"{role}Role"]):
+        if roles.at("Table") not in roles.listed(statement["Resource"]):
+            continue
+        assert statement["Condition"].keys() == {"ForAllValues:StringLike"}
+        patterns = roles.listed(statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
+        here = {"${AWS::AccountId}": "111122223333", "${AWS::Region}": "eu-central-1"}
+        for name, key in _PARTITIONS.items():
+            for pattern in patterns:
+                text = pattern["Fn::Sub"] if isinstance(pattern, dict) else pattern
+                for variable, value in here.items():
+                    text = text.replace(variable, value)
+                if fnmatchcase(key["pk"]["S"], text):
+                    reached[name] += [action.removeprefix("dynamodb:") for action in statement["Action"]]
+    assert {name: sorted(actions) for name, actions in reached.items() if actions} == expected
+
+
+def test_survey_reaches_no_findings_but_the_hubs_own() -> None:
+    """It files about coverage there; a member's findings are not its business."""
+    patterns = [
+        pattern
+        for statement in templates.statements(ROLES["SurveyRole"])
+        for keys in statement.get("Condition", {}).values()
+        for pattern in roles.listed(keys["dynamodb:LeadingKeys"])
+    ]
+    assert patterns == ["coverage", {"Fn::Sub": "${AWS::AccountId}#${AWS::Region}"}]
 
 
 # ---- What holds whatever the table says ----------------------------------------------------------------------------
@@ -223,6 +285,10 @@ def test_only_reconcile_reaches_the_remediator() -> None:
     }
     assert entering.keys() == {"ReconcileRole", "SweepRole"}
     assert [name for name, resources in entering.items() if remediator in resources] == ["ReconcileRole"]
+    for name in entering:
+        for statement in templates.statements(ROLES[name]):
+            if statement["Action"] == list(roles.ENTERING):
+                assert statement["Condition"] == roles.equals("aws:ResourceOrgID", {"Ref": "OrganizationId"})
     assert all(resource["Fn::Sub"].endswith("RoleName}") for found in entering.values() for resource in found)
     (trust,) = ROLES["RemediatorRole"]["AssumeRolePolicyDocument"]["Statement"]
     assert roles.listed(trust["Principal"]["AWS"]) == [{"Ref": "ReconcileRoleArn"}]

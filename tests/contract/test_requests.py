@@ -104,11 +104,13 @@ def test_the_kill_switch_takes_the_positions_that_the_code_knows() -> None:
     assert not re.search(pattern, "stopped enabled")
 
 
-def test_only_reconcile_asks_the_kill_switch() -> None:
-    """It makes the changes; nothing that is deployed writes there."""
-    assert _variables("Reconcile")["KILL_SWITCH_NAME"] == {"Ref": "KillSwitch"}
+def test_only_those_who_look_ask_the_kill_switch() -> None:
+    """Reconcile makes the changes, sweep enqueues what needs one; nothing that is deployed writes there."""
+    assert (
+        _variables("Reconcile")["KILL_SWITCH_NAME"] == _variables("Sweep")["KILL_SWITCH_NAME"] == {"Ref": "KillSwitch"}
+    )
     roles = templates.resources(templates.HUB, "AWS::IAM::Role")
-    assert [name for name, role in roles.items() if "KillSwitch" in _named(role)] == ["ReconcileRole"]
+    assert [name for name, role in roles.items() if "KillSwitch" in _named(role)] == ["ReconcileRole", "SweepRole"]
 
 
 # ---- What people ask for -------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from portcullis.batch import Intake, Reconcile
 from portcullis.errors import TransientError
 from portcullis.loop import Loop
-from portcullis.model import Caller, Cause
-from portcullis.policy import Mode, Policy, parse
+from portcullis.model import Ask, Caller, Cause
+from portcullis.policy import Limits, Mode, Policy, parse
 from portcullis.ports import Ports, SurveyPorts
 from portcullis.survey import Survey, Sweep
 
@@ -42,9 +42,9 @@ class _AtOnce(Policy):
 
 def policy_of(**modes: Mode) -> Policy:
     """Return a policy: every control in mode remediate, at once, but for those given (``VPCE_1=Mode.OFF``)."""
-    unlimited = {"changes_per_hour": {"account": 10**6, "organisation": 10**6}, "changes_per_resource_per_day": 10**6}
-    careful = careful_policy({"limits": unlimited}, **modes)
-    return _AtOnce(**{item.name: getattr(careful, item.name) for item in fields(Policy)})
+    careful = careful_policy(**modes)
+    held = {item.name: getattr(careful, item.name) for item in fields(Policy)}
+    return _AtOnce(**held | {"limits": Limits(*[10**6] * 3)})
 
 
 def careful_policy(more: Mapping[str, Any] | None = None, /, **modes: Mode) -> Policy:
@@ -120,7 +120,19 @@ class World:
 
     def enqueue(self, *targets: Target, cause: Cause | None = None) -> None:
         """Put targets on the work queue."""
-        self.queue.send([(target, cause or Cause("test")) for target in targets])
+        for target in targets:
+            self.queue.send([(target, self._known(target, cause or Cause("test")))])
+
+    def _known(self, target: Target, cause: Cause) -> Cause:
+        """Fill in what intake and approval know: when it came about, and the finding's latest change."""
+        if cause.conflict or cause.request:
+            cause = replace(cause, at=cause.at or self.clock.now())
+        request = cause.request
+        if request and request.ask is Ask.UNDO and not request.change_id:
+            key = (target.account_id, target.region, target.kind, str(target.resource_id))
+            latest = self.ledger.kept[key].latest if key in self.ledger.kept else {}
+            cause = replace(cause, request=replace(request, change_id=latest.get(request.control_id, "")))
+        return cause
 
     def process(self, seconds: float) -> None:
         """Let so many seconds pass; whatever becomes visible or is due meanwhile is handled."""

@@ -15,7 +15,7 @@ from portcullis.errors import PortcullisError
 from portcullis.ledger import Change, Progress, ResourceState
 from portcullis.model import Ask, Cause, FindingRecord, Kind, Request, Target
 
-from tests.functions.conftest import ACCOUNT, HUB_ACCOUNT, NOTHING_FAILED, REGION, ROOT
+from tests.functions.conftest import ACCOUNT, HUB_ACCOUNT, NOTHING_FAILED, OTHER_ACCOUNT, REGION, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,8 @@ def test_a_click_becomes_a_request(hub: Hub, approval: Function, output: Callabl
     assert approval(hub.deliver("RequestsQueue", click())) == NOTHING_FAILED
 
     by = f"a custom action of Security Hub (event {SAMPLE['id']})"
-    assert hub.causes() == {VPC: Cause(f"approval/{SAMPLE['id']}", request=Request(Ask.REMEDIATE, "VPCE.1", by))}
+    request, at = Request(Ask.REMEDIATE, "VPCE.1", by), datetime.fromisoformat(SAMPLE["time"])
+    assert hub.causes() == {VPC: Cause(f"approval/{SAMPLE['id']}", request=request, at=at)}
     assert output().counts == {"Requests": 1, "Requested": 1}
 
 
@@ -104,6 +105,19 @@ def test_a_click_on_what_was_never_filed_is_put_aside(hub: Hub, approval: Functi
 
 
 @pytest.mark.usefixtures("_open")
+def test_a_click_on_what_another_account_imported_is_put_aside(hub: Hub, approval: Function) -> None:
+    """Its id names somebody else's resource, to bait whoever clicks."""
+    (finding,) = SAMPLE["detail"]["findings"]
+    product_arn = finding["ProductArn"].replace(ACCOUNT, OTHER_ACCOUNT)
+    bait = finding | {"AwsAccountId": OTHER_ACCOUNT, "ProductArn": product_arn}
+    approval(hub.deliver("RequestsQueue", click(detail=SAMPLE["detail"] | {"findings": [bait]})))
+
+    (reason,) = hub.buried("RequestsDeadLetters").values()
+    assert reason == f"{FINDING} was not filed by account {ACCOUNT} in {REGION}: somebody else imported it."
+    assert hub.queued() == set()
+
+
+@pytest.mark.usefixtures("_open")
 def test_a_throttled_work_queue_gives_the_click_back(hub: Hub, approval: Function, refuse: Callable[..., None]) -> None:
     """It is delivered again."""
     refuse("sqs.SendMessageBatch", 400, '{"__type": "com.amazonaws.sqs#RequestThrottled", "message": "slow down"}')
@@ -116,6 +130,7 @@ def test_a_throttled_work_queue_gives_the_click_back(hub: Hub, approval: Functio
 @pytest.mark.usefixtures("_open")
 def test_the_command_line_is_answered(hub: Hub, approval: Function) -> None:
     """A check describes; the request itself is known by the invocation."""
+    before = datetime.now(UTC)
     described = approval(APPROVE | {"check": True})
     assert hub.queued() == set()
 
@@ -124,7 +139,10 @@ def test_the_command_line_is_answered(hub: Hub, approval: Function) -> None:
     assert answer == described
     assert (answer["accepted"], answer["about"]["resource"]) == (True, f"vpc {VPC_ID}")
     name = "approval/8e1b2c3d-0000-4000-8000-000000000001"
-    assert hub.causes() == {VPC: Cause(name, request=Request(Ask.REMEDIATE, "VPCE.1", JANE))}
+    (cause,) = hub.causes().values()
+    assert cause == Cause(name, request=Request(Ask.REMEDIATE, "VPCE.1", JANE), at=cause.at)
+    assert cause.at is not None
+    assert before <= cause.at <= datetime.now(UTC)
 
 
 @pytest.mark.usefixtures("_changed")

@@ -53,6 +53,7 @@ def test_an_event_becomes_a_message_in_the_group_of_its_vpc(hub: Hub, intake: Fu
             "indirect": False,
             "conflict": None,
             "request": None,
+            "at": None,
         },
     }
     assert message["Attributes"]["MessageGroupId"] == f"111122223333/{REGION}/vpc/vpc-1"

@@ -129,6 +129,7 @@ def test_an_account_and_region_become_targets(
 ) -> None:
     """A wide look changes nothing itself: what needs something is queued, under its own group, with its trigger."""
     vpc_id = first.make_vpc()
+    hub.turn("enabled")
     whole = work.encode(Target(ACCOUNT, REGION, Kind.ACCOUNT_REGION), Cause("DeleteVpcEndpoints/e-1"))
 
     answer = reconcile(hub.deliver("WorkQueue", whole))

@@ -47,6 +47,7 @@ def states(member: Member) -> dict[str, tuple[str, str]]:
 def test_what_needs_a_change_is_queued(hub: Hub, first: Member, sweep: Function, output: Callable[[], Output]) -> None:
     """Nothing is changed by the look itself; the queue gets a target each, with the sweep as what set it off."""
     vpcs = {first.make_vpc(), default_vpc(first)}
+    hub.turn("enabled")
 
     assert sweep(LOOK) == FINE
 

@@ -119,7 +119,7 @@ def test_what_makes_something_is_undone_by_what_takes_it_back(action: Action, ba
         (DISASSOCIATE, BARE, "assoc-0"),
         (DISASSOCIATE, replace(HAS, association_id="assoc-1"), "assoc-0"),
         (DISASSOCIATE, HAS, None),
-        (DISASSOCIATE, None, None),
+        (DISASSOCIATE, None, "assoc-0"),
     ],
 )
 def test_whether_it_was_performed_is_seen_from_what_is_there(

@@ -185,7 +185,7 @@ class TestApprovals:
         world, target = proposed()
         other = vpc(world.aws.region().create_vpc())
         world.calls.plan("note", Trouble(TransientError("Security Hub is busy")))
-        work = Work(target, "m-1", Cause("ask/1", request=Request(Ask.REMEDIATE, "VPCE.1", PAT)))
+        work = Work(target, "m-1", Cause("ask/1", request=Request(Ask.REMEDIATE, "VPCE.1", PAT), at=world.clock.now()))
 
         answers = world.loop.run([work, Work(other, "m-2")])
 
@@ -200,7 +200,7 @@ class TestApprovals:
         world, target = proposed()
         other = vpc(world.aws.region().create_vpc())
         world.calls.plan("note", Trouble(ObservationError("AccessDenied")))
-        work = Work(target, "m-1", Cause("ask/1", request=Request(Ask.REMEDIATE, "VPCE.1", PAT)))
+        work = Work(target, "m-1", Cause("ask/1", request=Request(Ask.REMEDIATE, "VPCE.1", PAT), at=world.clock.now()))
 
         answers = world.loop.run([work, Work(other, "m-2")])
 

@@ -10,7 +10,7 @@ from portcullis.policy import Mode
 
 from tests.fakes import ACCOUNT, REGION, World, policy_of, vpc
 
-LOOK = ["load", "states", "observe", "surroundings"]
+LOOK = ["load", "states", "observe", "surroundings", "position"]
 FILE = ["save", "import", "save"]
 CALLS = [*LOOK, *FILE, "suppressed", "position", "begin", "perform", "end", *FILE, "keep"]
 DETECT = policy_of(VPCE_1=Mode.DETECT, VPCE_2=Mode.OFF)

@@ -35,7 +35,7 @@ class TestOneVpc:
         run(world, vpc(vpc_id))
 
         filed, changed = ["save", "import", "save"], ["position", "begin", "perform", "end"]
-        look = ["load", "states", "observe", "surroundings"]
+        look = ["load", "states", "observe", "surroundings", "position"]
         assert world.calls.made == [*look, *filed, "suppressed", *changed, *filed, "keep"]
         assert [finding["Compliance"]["Status"] for finding in world.hub.imported] == ["FAILED", "PASSED"]
 

@@ -341,9 +341,12 @@ class TestWorkloads:
         assert (unsettled.actions, unsettled.again_at) == ((), night + timedelta(minutes=5))
 
     def test_a_change_window_in_which_it_has_not_settled_is_passed_over(self) -> None:
-        """The one after its own window is waited for."""
-        decision = decided(impact=BUSY, windows=(MONDAY_NIGHT,), state=waiting(14 * 60))
-        assert decision.again_at == START + 13 * HOUR + 7 * DAY
+        """The one after its own window is waited for; one that is still open by then is not."""
+        assert (
+            decided(impact=BUSY, windows=(MONDAY_NIGHT,), state=waiting(20 * 60)).again_at
+            == START + 13 * HOUR + 7 * DAY
+        )
+        assert decided(impact=BUSY, windows=(MONDAY_NIGHT,), state=waiting(14 * 60)).again_at == START + 14 * HOUR
 
     def test_nothing_runs_so_no_change_window_is_needed(self) -> None:
         """They are for what is interrupted."""

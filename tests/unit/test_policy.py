@@ -318,7 +318,8 @@ DAMAGED: dict[str, tuple[Any, ...]] = {
     "leave_alone": ("", "1 h", "0h", "-1h", 24, None, "100000d"),
     "limits": (
         *([], {"changes": 1}, {"changes_per_resource_per_day": True}, {"changes_per_resource_per_day": "3"}),
-        *({"changes_per_hour": hourly} for hourly in (1, {"region": 1}, {"account": 0})),
+        *({"changes_per_hour": hourly} for hourly in (1, {"region": 1}, {"account": 0}, {"organisation": 4001})),
+        {"changes_per_resource_per_day": 4001},
     ),
     "scopes": (
         *({}, "x", [None], [{"name": "a"}], [{"where": {"accounts": [ACCOUNT]}}]),

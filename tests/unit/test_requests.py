@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from portcullis.policy import Mode
 from portcullis.requests import Approval, RequestPorts
 from portcullis.triggers import ACTION_IDS
 
-from tests.fakes import ACCOUNT, HUB, REGION, START, Trouble, World, policy_of, vpc
+from tests.fakes import ACCOUNT, HUB, OTHER_ACCOUNT, OTHER_REGION, REGION, START, Trouble, World, policy_of, vpc
 
 if TYPE_CHECKING:
     from portcullis.model import Work
@@ -35,12 +36,14 @@ CHANGE = Change(
 )
 ARNS = {f"arn:aws:securityhub:{REGION}:{HUB.account_id}:action/custom/{ACTION_IDS[ask]}": ask for ask in Ask}
 BY_ACTION = "a custom action of Security Hub (event e-1)"
+CLICKED = datetime(2026, 3, 2, 8, 59, 57, tzinfo=UTC)
+FOREIGN = Place("aws", OTHER_ACCOUNT, REGION)
 SECRET = "<script>what somebody imported</script>"
 
 
 def approval_of(world: World) -> Approval:
     """Return the approval function's core in a world."""
-    ports = RequestPorts(world.store, world.ledger, world.queue, world.dead_letters, world.journal)
+    ports = RequestPorts(world.store, world.ledger, world.queue, world.dead_letters, world.journal, world.clock)
     return Approval(ports, HUB.account_id, ARNS)
 
 
@@ -56,8 +59,10 @@ def world() -> World:
 
 
 def click(ask: Ask = Ask.REMEDIATE, *finding_ids: Any, **envelope: Any) -> dict[str, Any]:
-    """Return the event of a custom action, with findings that lie about everything but their id."""
-    lies = {"AwsAccountId": "999999999999", "Title": SECRET, "Description": SECRET, "Note": {"Text": SECRET}}
+    """Return the event of a custom action, with findings that lie about everything but their id and who filed them."""
+    lies = {"Title": SECRET, "Description": SECRET, "Note": {"Text": SECRET}}
+    filed = {"AwsAccountId": PLACE.account_id, "ProductArn": PLACE.product_arn}
+    findings = [lies | filed | (each if isinstance(each, dict) else {"Id": each}) for each in finding_ids or (FINDING,)]
     (arn,) = (arn for arn, asks in ARNS.items() if asks is ask)
     return {
         "version": "0",
@@ -65,9 +70,10 @@ def click(ask: Ask = Ask.REMEDIATE, *finding_ids: Any, **envelope: Any) -> dict[
         "detail-type": "Security Hub Findings - Custom Action",
         "source": "aws.securityhub",
         "account": HUB.account_id,
+        "time": CLICKED.isoformat(),
         "region": REGION,
         "resources": [arn],
-        "detail": {"actionName": SECRET, "findings": [lies | {"Id": each} for each in finding_ids or (FINDING,)]},
+        "detail": {"actionName": SECRET, "findings": findings},
         **envelope,
     }
 
@@ -133,7 +139,7 @@ class TestCustomActions:
 
         (sent,) = queued(world)
         request = Request(Ask.REMEDIATE, "VPCE.1", BY_ACTION)
-        assert (sent.target, sent.cause) == (vpc("vpc-0001"), Cause("approval/e-1", request=request))
+        assert (sent.target, sent.cause) == (vpc("vpc-0001"), Cause("approval/e-1", request=request, at=CLICKED))
         (step,) = world.journal.entries
         assert (step.step, step.message) == ("requested", "remediate VPCE.1 on vpc vpc-0001")
         assert step.fields["trigger"] == "approval/e-1"
@@ -172,8 +178,12 @@ class TestCustomActions:
             click(detail={"findings": [FINDING]}),
             click(detail=None),
             {name: value for name, value in click().items() if name != "id"},
+            {name: value for name, value in click().items() if name != "time"},
+            click(time="just now"),
+            click(time="2026-03-02T09:00:00"),
+            click(time=1772442000),
         ],
-        ids=range(18),
+        ids=range(22),
     )
     def test_what_is_not_the_event_of_our_action_is_buried(self, world: World, event: Any) -> None:
         """Another account's, another action's, or none at all: nothing is asked for, and nothing is lost."""
@@ -220,6 +230,64 @@ class TestCustomActions:
         assert world.queue.sent == []
         assert SECRET not in repr(world.journal.entries)
         assert SECRET not in told
+
+    @pytest.mark.parametrize("ask", Ask)
+    @pytest.mark.parametrize(
+        "filed",
+        [
+            {"AwsAccountId": FOREIGN.account_id, "ProductArn": FOREIGN.product_arn},
+            {"AwsAccountId": FOREIGN.account_id},
+            {"ProductArn": FOREIGN.product_arn},
+            {"ProductArn": Place("aws", ACCOUNT, OTHER_REGION).product_arn},
+            {"ProductArn": Place("aws-cn", ACCOUNT, REGION).product_arn},
+            {"ProductArn": f"arn:aws:securityhub:{REGION}::product/prowler/prowler"},
+            {"AwsAccountId": None},
+            {"AwsAccountId": int(ACCOUNT)},
+            {"ProductArn": [PLACE.product_arn]},
+        ],
+    )
+    def test_a_finding_about_another_accounts_resource_is_buried(
+        self, world: World, ask: Ask, filed: dict[str, Any]
+    ) -> None:
+        """A member writes what it likes into its findings, our ids too; Security Hub vouches for who filed it."""
+        given = message(click(ask, {"Id": FINDING} | filed))
+
+        assert approval_of(world).handle_events([given]) == failures()
+
+        ((body, told),) = world.dead_letters.buried
+        assert body == given["body"]
+        assert told == f"{FINDING} was not filed by account {ACCOUNT} in {REGION}: somebody else imported it."
+        assert world.queue.sent == []
+        assert world.ledger.entries == {CHANGE_ID: CHANGE}
+
+    def test_another_partition_is_another_place(self, world: World) -> None:
+        """A finding is only taken at the word of the partition that its id names."""
+        approval_of(world).handle_events([message(click(Ask.REMEDIATE, FINDING.replace("arn:aws:", "arn:aws-cn:")))])
+
+        assert world.queue.sent == []
+        assert len(world.dead_letters.buried) == 1
+
+    @pytest.mark.parametrize("name", ["Id", "AwsAccountId", "ProductArn"])
+    def test_a_finding_that_lacks_what_every_finding_has_is_buried(self, world: World, name: str) -> None:
+        """Then it is none of Security Hub's."""
+        event = click()
+        del event["detail"]["findings"][0][name]
+
+        assert approval_of(world).handle_events([message(event)]) == failures()
+
+        assert world.queue.sent == []
+        assert len(world.dead_letters.buried) == 1
+
+    def test_two_findings_about_one_vpc_are_two_requests(self, world: World) -> None:
+        """The work queue drops neither for the other."""
+        second = replace(RECORD, control_id="VPCE.2")
+        world.store.records[ACCOUNT, REGION][second.key] = second
+        both = (FINDING, FINDING.replace("VPCE.1", "VPCE.2"))
+
+        approval_of(world).handle_events([message(click(Ask.REMEDIATE, *both))])
+
+        asked = [each.cause.request.control_id for each in queued(world) if each.cause.request]
+        assert asked == ["VPCE.1", "VPCE.2"]
 
     def test_an_undo_without_a_change_is_buried(self, world: World) -> None:
         """There is nothing to take back."""
@@ -280,7 +348,8 @@ class TestCommandLine:
         answer = approval_of(world).answer(APPROVE, "r-1")
 
         (sent,) = queued(world)
-        assert sent.cause == Cause("approval/r-1", request=Request(Ask.REMEDIATE, "VPCE.1", APPROVE["by"]))
+        request = Request(Ask.REMEDIATE, "VPCE.1", APPROVE["by"])
+        assert sent.cause == Cause("approval/r-1", request=request, at=world.clock.now())
         assert answer["accepted"] is True
         assert "the result in a note on the finding" in answer["message"]
         assert answer["about"] == {
@@ -401,10 +470,11 @@ class TestWithTheLoop:
         world.drain()
         before = len(place.endpoints)
 
-        approval_of(world).handle_events([message(click(Ask.REMEDIATE, finding))])
+        approval_of(world).handle_events([message(click(Ask.REMEDIATE, finding, time=world.clock.now().isoformat()))])
         world.drain()
         approved = len(place.endpoints)
-        approval_of(world).handle_events([message(click(Ask.UNDO, finding, id="e-2"))])
+        undo = click(Ask.UNDO, finding, id="e-2", time=world.clock.now().isoformat())
+        approval_of(world).handle_events([message(undo)])
         world.drain()
 
         assert (before, approved, len(place.endpoints)) == (0, 1, 0)

@@ -123,20 +123,23 @@ class TestRetries:
         run(world, vpc(vpc_id), message="m-2")
         assert world.hub.state(vpc_id, "VPCE.1") == "PASSED"
 
-    def test_a_change_that_is_refused_for_good_is_filed_once(self) -> None:
-        """Every look tries again, since somebody may have lifted the refusal; the finding is not filed anew."""
+    def test_a_change_that_is_refused_for_good_is_tried_once_a_day(self) -> None:
+        """Somebody may have lifted the refusal; until then the finding says what AWS says, and is not filed anew."""
         world = World(policy_of(VPCE_2=Mode.OFF))
         vpc_id = world.aws.region().create_vpc()
         denied = Trouble(AwsRefusedError("UnauthorizedOperation", "an SCP says no"))
         world.calls.plan("perform", denied, denied, denied)
 
-        run(world, vpc(vpc_id))
+        for number in range(2):
+            run(world, vpc(vpc_id), message=f"m-{number}")
         filed = len(world.hub.imported)
         for number in range(2):
             run(world, vpc(vpc_id), message=f"m-{number + 2}")
 
-        assert world.calls.counts()["perform"] == 3
+        assert world.calls.counts()["perform"] == 1
         assert len(world.hub.imported) == filed
+        world.process(25 * 3600)
+        assert world.calls.counts()["perform"] == 2
         assert world.hub.state(vpc_id, "VPCE.1") == "FAILED"
 
     @pytest.mark.parametrize("codes", [("InternalException", "InvalidInput"), ("InvalidInput", "InternalException")])

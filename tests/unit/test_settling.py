@@ -107,14 +107,17 @@ class TestWindowOf:
         window = window_of(late, [Cause("t", Caller.TERRAFORM)], [SETTINGS], "x", START + minutes(100))
         assert window.due_at == START + minutes(120)
 
-    def test_one_that_is_over_is_not_restarted(self) -> None:
-        """The change is about to be made: the look that makes it may just be late."""
-        for when in (OPEN.due_at, OPEN.due_at + STALE):
-            assert window_of(OPEN, [Cause("t", Caller.OTHER)], [SETTINGS], "x", when).due_at == OPEN.due_at
+    def test_one_that_is_over_is_restarted_until_the_longest_time(self) -> None:
+        """The change was not made in time, and people work there again; but they cannot put it off for ever."""
+        event = [Cause("t", Caller.OTHER)]
+        restarted = window_of(OPEN, event, [SETTINGS], "x", OPEN.due_at)
+        assert (restarted.opened_at, restarted.due_at) == (START, OPEN.due_at + SETTINGS.settle[Caller.OTHER])
+        for when in (START + SETTINGS.longest, START + SETTINGS.longest + STALE):
+            assert window_of(OPEN, event, [SETTINGS], "x", when).due_at == OPEN.due_at
 
     def test_long_after_it_was_over_another_call_opens_a_new_one(self) -> None:
         """The change could not be made then, and people work there again."""
-        now = OPEN.due_at + STALE + minutes(1)
+        now = START + SETTINGS.longest + STALE + minutes(1)
         assert window_of(OPEN, [Cause("t", Caller.OTHER)], [SETTINGS], "x", now).opened_at == now
         assert window_of(OPEN, [Cause("t")], [SETTINGS], "x", now).opened_at == START
 

@@ -64,7 +64,7 @@ class TestLook:
 
         assert world.queue.sent == sorted([vpc(bare), instance(lone)])
         assert world.queue.triggers == ["sweep/s-1"] * 2
-        assert world.calls.made == [*LOOK, "states", "surroundings", "send", "answered"]
+        assert world.calls.made == [*LOOK, "states", "surroundings", "position", "send", "answered"]
         world.drain()
         assert [world.hub.state(*key) for key in ((bare, "VPCE.1"), (lone, "ROLE.1"))] == ["PASSED", "PASSED"]
         assert {work.cause.trigger for work, _ in world.aws.performed} == {"sweep/s-1"}
@@ -95,8 +95,11 @@ class TestLook:
     @pytest.mark.parametrize(
         ("policy", "calls"),
         [
-            (policy_of(), ["states", "surroundings", "send"]),
-            (policy_of(VPCE_1=Mode.APPROVE, VPCE_2=Mode.OFF), ["states", "surroundings", "save", "import", "save"]),
+            (policy_of(), ["states", "surroundings", "position", "send"]),
+            (
+                policy_of(VPCE_1=Mode.APPROVE, VPCE_2=Mode.OFF),
+                ["states", "surroundings", "position", "save", "import", "save"],
+            ),
             (detect(), ["save", "import", "save"]),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -540,6 +541,35 @@ class TestCause:
     def test_what_is_no_call_has_no_caller(self, given_event: dict[str, Json]) -> None:
         """A change of state may be anybody's, or nobody's."""
         assert cause_of(given_event) == Cause(trigger_of(given_event))
+
+    @pytest.mark.parametrize(
+        ("written", "expected"),
+        [
+            ({"eventTime": "2026-03-02T08:59:58Z"}, "2026-03-02T08:59:58+00:00"),
+            ({"eventTime": "2026-03-02T09:59:58+01:00"}, "2026-03-02T08:59:58+00:00"),
+            ({}, "2026-03-02T09:00:00+00:00"),
+            ({"eventTime": "2026-03-02T08:59:58"}, "2026-03-02T09:00:00+00:00"),
+            ({"eventTime": "soon"}, "2026-03-02T09:00:00+00:00"),
+            ({"eventTime": 1772442000}, "2026-03-02T09:00:00+00:00"),
+        ],
+    )
+    def test_a_conflict_has_the_time_of_its_call(self, written: dict[str, Json], expected: str) -> None:
+        """As CloudTrail tells it, else EventBridge."""
+        given = call("DeleteVpc", {"vpcId": "vpc-0a"}, errorCode="Client.DependencyViolation", **written)
+        assert cause_of(given).at == datetime.fromisoformat(expected)
+
+    @pytest.mark.parametrize("time", [None, "", "soon", "2026-03-02", "2026-03-02T09:00:00", 7, {}])
+    def test_a_conflict_without_a_readable_time_has_none(self, time: Json) -> None:
+        """It then counts as old, and nothing is made way for; the resource is looked at all the same."""
+        given = call("DeleteVpc", {"vpcId": "vpc-0a"}, errorCode="Client.DependencyViolation", eventTime=time)
+        cause = cause_of(given | {"time": time})
+        assert (cause.at, cause.conflict) == (None, Conflict("DeleteVpc"))
+        assert targets_of(given | {"time": time}) == [VPC]
+
+    def test_a_call_that_went_well_has_no_time(self) -> None:
+        """However old it is, it only says where to look."""
+        given = call("DeleteVpc", {"vpcId": "vpc-0a"}, {"_return": True}, eventTime="2026-03-02T08:59:58Z")
+        assert cause_of(given).at is None
 
     def test_what_others_write_into_a_detail_makes_no_cause(self) -> None:
         """A member may send its own heartbeats: neither a caller nor a conflict comes of that."""

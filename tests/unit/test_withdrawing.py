@@ -70,7 +70,7 @@ class TestUndo:
 
         assert tables_of(world, target) == []
         until = "2026-03-03 10:01 UTC"
-        reason = f"{made} was undone ({PAT}), and Portcullis leaves vpc-0001 alone until {until}."
+        reason = f"{made} was undone by {PAT}, and Portcullis leaves vpc-0001 alone until {until}."
         assert reason in text_of(world, target)
         assert note_of(world, target).startswith(ASKED)
         assert note_of(world, target).endswith(reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import assume, given, settings
@@ -33,6 +33,7 @@ CONFLICTS = st.builds(
     subnet_id=st.text(),
 )
 REQUESTS = st.builds(Request, st.sampled_from(Ask), st.text(), st.text(), st.text())
+ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=12))])
 CAUSES = st.builds(
     Cause,
     st.text(),
@@ -40,11 +41,12 @@ CAUSES = st.builds(
     st.booleans(),
     st.none() | CONFLICTS,
     st.none() | REQUESTS,
+    st.none() | st.datetimes(timezones=ZONES),
 )
 VPC = Target(ACCOUNT, REGION, Kind.VPC, "vpc-0")
 CAUSE = Cause("CreateSubnet/e-1", Caller.TERRAFORM)
-CONFLICT = replace(CAUSE, conflict=Conflict("CreateVpcEndpoint", "arn:jane", "s3", ("rtb-0",)))
-REQUEST = Cause("approval/e-1", request=Request(Ask.REMEDIATE, "VPCE.1", "jane"))
+CONFLICT = replace(CAUSE, conflict=Conflict("CreateVpcEndpoint", "arn:jane", "s3", ("rtb-0",)), at=START)
+REQUEST = Cause("approval/e-1", request=Request(Ask.REMEDIATE, "VPCE.1", "jane"), at=START)
 
 
 @settings(SETTINGS)
@@ -95,6 +97,7 @@ def test_a_message_in_full() -> None:
                 "subnet_id": "",
             },
             "request": None,
+            "at": "2026-03-02T09:00:00+00:00",
         },
     }
 
@@ -142,6 +145,11 @@ def test_a_target_with_a_fault_is_refused(good: dict[str, object], fault: dict[s
         {"request": {}},
         {"request": GOOD_REQUEST | {"ask": "destroy"}},
         *({"request": GOOD_REQUEST | {name: None}} for name in GOOD_REQUEST),
+        {"at": ""},
+        {"at": "yesterday"},
+        {"at": "2026-03-02T09:00:00"},
+        {"at": 1_772_442_000},
+        {"at": ["2026-03-02T09:00:00Z"]},
     ],
 )
 def test_a_cause_with_a_fault_is_refused(fault: dict[str, object]) -> None:
@@ -150,7 +158,7 @@ def test_a_cause_with_a_fault_is_refused(fault: dict[str, object]) -> None:
         work.decode(json.dumps(GOOD | {"cause": GOOD["cause"] | fault}), "m-1")
 
 
-@pytest.mark.parametrize("field", [*GOOD, *(f"cause {name}" for name in GOOD["cause"])])
+@pytest.mark.parametrize("field", [*GOOD, *(f"cause {name}" for name in GOOD["cause"] if name != "at")])
 def test_a_target_that_lacks_a_field_is_refused(field: str) -> None:
     """A message of another version of Portcullis is not guessed at."""
     body = json.loads(json.dumps(GOOD))
@@ -163,6 +171,21 @@ def test_a_target_that_lacks_a_field_is_refused(field: str) -> None:
 def test_a_message_of_the_version_before_is_read() -> None:
     """Messages in flight survive an upgrade; who made the call is not known then, and nothing else changes."""
     assert work.decode(json.dumps(OLD), "m-1") == Work(VPC, "m-1", Cause("CreateVpc/e-1"))
+
+
+def test_a_message_from_before_times_is_read() -> None:
+    """It has version 2, too; when it came about is not known then."""
+    body = json.loads(work.encode(VPC, CONFLICT))
+    del body["cause"]["at"]
+    assert work.decode(json.dumps(body), "m-1").cause == replace(CONFLICT, at=None)
+
+
+def test_a_time_in_any_zone_is_the_same_moment() -> None:
+    """As AWS writes it, and as we do."""
+    body = GOOD | {"cause": GOOD["cause"] | {"at": "2026-03-02T10:00:00+01:00"}}
+    zulu = GOOD | {"cause": GOOD["cause"] | {"at": "2026-03-02T09:00:00Z"}}
+    read = [work.decode(json.dumps(each), "m-1").cause.at for each in (body, zulu)]
+    assert read == [datetime(2026, 3, 2, 9, tzinfo=UTC)] * 2
 
 
 def test_a_message_from_before_triggers_is_read() -> None:
@@ -280,13 +303,33 @@ class TestSameness:
 
     def test_a_pipeline_that_keeps_trying_costs_a_look_a_window(self) -> None:
         """Terraform repeats a DeleteSubnet that fails for twenty minutes."""
-        failed = [replace(CONFLICT, trigger=f"DeleteSubnet/e-{number}") for number in range(10)]
+        failed = [
+            replace(CONFLICT, trigger=f"DeleteSubnet/e-{number}", at=START + timedelta(seconds=number))
+            for number in range(10)
+        ]
         assert len({work.deduplication_id(VPC, each, START, 30) for each in failed}) == 1
 
     def test_every_request_is_its_own(self) -> None:
         """What a person asks for is never dropped for what another one asked for."""
         other = replace(REQUEST, trigger="approval/e-2")
         assert work.deduplication_id(VPC, REQUEST, START, 30) != work.deduplication_id(VPC, other, START, 30)
+
+    @pytest.mark.parametrize(
+        "change", [{"ask": Ask.UNDO}, {"control_id": "VPCE.2"}, {"change_id": "20260302T090000Z-0a1b2c3d4e"}]
+    )
+    def test_two_requests_of_one_event_are_two(self, change: dict[str, object]) -> None:
+        """An event may have two findings about one VPC, each of another control."""
+        assert REQUEST.request is not None
+        other = replace(REQUEST, request=replace(REQUEST.request, **change))  # type: ignore[arg-type]  # of their types
+        assert work.deduplication_id(VPC, REQUEST, START, 30) != work.deduplication_id(VPC, other, START, 30)
+
+    def test_no_two_requests_are_one_by_how_they_are_written(self) -> None:
+        """Where one part ends is certain."""
+        one, other = (
+            Cause(name, request=Request(Ask.REMEDIATE, control_id, "jane"))
+            for name, control_id in (("a remediate", "b"), ("a", "remediate b"))
+        )
+        assert work.sameness(one) != work.sameness(other)
 
     def test_a_request_that_is_sent_again_is_one(self) -> None:
         """Its message may be delivered twice, minutes apart."""

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 from portcullis.model import Instance, Vpc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from portcullis.model import Resource
+
+
+_SHOWN = 4
+
+
+def listed(names: Sequence[str], shown: int = _SHOWN) -> str:
+    """List names for people, the first few of many."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,7 @@ class CreateGatewayEndpoint:
 
     def __str__(self) -> str:
         """Say what will be done, as a phrase after 'will'."""
-        return f"create a {self.service_name} gateway endpoint on {', '.join(self.route_table_ids)}"
+        return f"create a {self.service_name} gateway endpoint on {listed(self.route_table_ids)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class AddRouteTables:
 
     def __str__(self) -> str:
         """Say what will be done, as a phrase after 'will'."""
-        return f"add {', '.join(self.route_table_ids)} to {self.endpoint_id} ({self.service_name})"
+        return f"add {listed(self.route_table_ids)} to {self.endpoint_id} ({self.service_name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class RemoveRouteTables:
 
     def __str__(self) -> str:
         """Say what will be done, as a phrase after 'will'."""
-        return f"take {', '.join(self.route_table_ids)} off {self.endpoint_id} ({self.service_name})"
+        return f"take {listed(self.route_table_ids)} off {self.endpoint_id} ({self.service_name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,28 +164,53 @@ def inverse(action: Action, made: str) -> Action | None:
 def accomplished(action: Action, resource: Resource | None, change_id: str) -> str | None:
     """Tell from what is there whether an action was performed: what it made or changed, or None.
 
-    ``change_id`` is how an endpoint is known to be the one that this very change created.
+    ``change_id`` is how an endpoint is known to be the one that this very change created. With a resource that is gone,
+    what was to be taken off it is gone, too.
     """
-    if isinstance(resource, Instance):
-        profile = resource.profile.name if resource.profile else None
-        match action:
-            case AssociateInstanceProfile() if profile == action.profile_name:
-                return resource.association_id
-            case DisassociateInstanceProfile() if resource.association_id != action.association_id:
-                return action.association_id
-    if isinstance(resource, Vpc):
-        match action:
-            case CreateGatewayEndpoint():
-                found = [one for one in resource.endpoints if one.change_id == change_id and one.state in _ALIVE]
-                return found[0].endpoint_id if found else None
-            case AddRouteTables() | RemoveRouteTables():
-                endpoint = resource.endpoint(action.endpoint_id)
-                on_it = set(endpoint.route_table_ids if endpoint else ()) & set(action.route_table_ids)
-                wanted = set(action.route_table_ids) if isinstance(action, AddRouteTables) else set()
-                return action.endpoint_id if on_it == wanted else None
-            case DeleteEndpoint() if resource.endpoint(action.endpoint_id) is None:
-                return action.endpoint_id
-    return None
+    match resource:
+        case None:
+            return _taken_off(action)
+        case Instance():
+            return _on_instance(action, resource)
+        case Vpc():
+            return _on_vpc(action, resource, change_id)
+
+
+def _taken_off(action: Action) -> str | None:
+    match action:
+        case RemoveRouteTables() | DeleteEndpoint():
+            return action.endpoint_id
+        case DisassociateInstanceProfile():
+            return action.association_id
+        case _:
+            return None
+
+
+def _on_instance(action: Action, instance: Instance) -> str | None:
+    profile = instance.profile.name if instance.profile else None
+    match action:
+        case AssociateInstanceProfile() if profile == action.profile_name:
+            return instance.association_id
+        case DisassociateInstanceProfile() if instance.association_id != action.association_id:
+            return action.association_id
+        case _:
+            return None
+
+
+def _on_vpc(action: Action, vpc: Vpc, change_id: str) -> str | None:
+    match action:
+        case CreateGatewayEndpoint():
+            found = [one for one in vpc.endpoints if one.change_id == change_id and one.state in _ALIVE]
+            return found[0].endpoint_id if found else None
+        case AddRouteTables() | RemoveRouteTables():
+            endpoint = vpc.endpoint(action.endpoint_id)
+            on_it = set(endpoint.route_table_ids if endpoint else ()) & set(action.route_table_ids)
+            wanted = set(action.route_table_ids) if isinstance(action, AddRouteTables) else set()
+            return action.endpoint_id if on_it == wanted else None
+        case DeleteEndpoint() if vpc.endpoint(action.endpoint_id) is None:
+            return action.endpoint_id
+        case _:
+            return None
 
 
 def state_of(action: Action, resource: Resource | None) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def approval() -> Approval:
         queue=_work_queue(sqs),
         dead_letters=SqsDeadLetters(sqs, _env("DEAD_LETTER_QUEUE_URL")),
         journal=_journal(),
+        clock=SystemClock(),
     )
     actions = {_env("REMEDIATE_ACTION_ARN"): Ask.REMEDIATE, _env("UNDO_ACTION_ARN"): Ask.UNDO}
     return Approval(ports, _env("HUB_ACCOUNT_ID"), actions)

@@ -22,14 +22,16 @@ from portcullis.actions import (
     state_of,
     takes_back,
 )
-from portcullis.ledger import Breach, Change, Made, Progress
+from portcullis.ledger import Breach, Change, Hold, Made, Progress
 from portcullis.model import Kind, Outcome, Result, Scope, Vpc
 from portcullis.plan import BY_POLICY, DAY, moment
 from portcullis.ports import Changes
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from portcullis.actions import Action
-    from portcullis.ledger import Hold, ResourceState
+    from portcullis.ledger import ResourceState
     from portcullis.model import Resource, Work
     from portcullis.policy import Limits
     from portcullis.ports import Ports
@@ -47,16 +49,25 @@ AGAIN_AFTER = timedelta(hours=1)
 """After that the finding says what AWS says, and the next try is so much later."""
 
 _SEEN = "It was made; how it ended was seen at a later look."
+SPREAD = 1800
+"""Seconds over which the looks of those are spread that a limit kept waiting."""
+
+UNDONE = "undone by"
+"""How ``Change.by`` begins when a person asked for a change to be taken back."""
+
 _PROGRESS = {Result.APPLIED: Progress.APPLIED, Result.FAILED: Progress.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """On whose wish a change is made; for what is taken back, the change that made it, and the hold that begins."""
+    """On whose wish a change is made.
+
+    For what is taken back: the change that made it, and for how long the resource is left alone then.
+    """
 
     by: str
     undoes: str = ""
-    hold: Hold | None = None
+    leave_alone: timedelta = timedelta()
 
 
 class Changer:
@@ -71,8 +82,11 @@ class Changer:
         self._ports = ports
         self._limits = limits
 
-    def recover(self, state: ResourceState, resource: Resource | None) -> ResourceState:
-        """Bring a change that was begun and not ended to its end, if what is there tells how it ended."""
+    def recover(self, state: ResourceState, resource: Resource | None, leave_alone: timedelta) -> ResourceState:
+        """Bring a change that was begun and not ended to its end, if what is there tells how it ended.
+
+        ``leave_alone`` is for how long a resource is, of which something was taken back.
+        """
         change = self._ports.ledger.get(state.pending) if state.pending else None
         if change is None:
             return state
@@ -83,7 +97,9 @@ class Changer:
         detail = "It was not made." if made is None else _SEEN
         after = _left(resource, made) if made else {}
         self._ports.journal.step("recovered", f"{change.change_id}: {detail}", resource_id=state.resource_id)
-        return self._end(replace(change, progress=progress, detail=detail, made=made or "", after=after), state)
+        return self._end(
+            replace(change, progress=progress, detail=detail, made=made or "", after=after), state, leave_alone
+        )
 
     def abandon(self, state: ResourceState) -> ResourceState:
         """End a change that was begun and is not wanted any more."""
@@ -107,7 +123,7 @@ class Changer:
             action: What to do.
             resource: What it is done to, as it was observed.
             state: What is remembered of the resource; written together with the intent.
-            wish: On whose wish, and which change this one takes back.
+            wish: On whose wish, and what this change takes back.
 
         Returns:
             How it ended, and the state as it is stored then.
@@ -128,14 +144,18 @@ class Changer:
         if state.pending and (change is None or change.action != action):
             change, state = None, self.abandon(state)
         begun = (change, state) if change else self._begin(work, action, resource, state, wish)
+        by_policy = wish.by == BY_POLICY
         if isinstance(begun, Breach):
-            then = "Portcullis looks again then" if wish.by == BY_POLICY else "ask again then"
+            # Not all that wait at once, when a place is free.
+            turn = int(hashlib.sha256(state.resource_id.encode()).hexdigest(), 16) % SPREAD if by_policy else 0
+            until = begun.until + timedelta(seconds=turn)
+            then = "Portcullis looks again then" if by_policy else "ask again then"
             detail = (
-                f"The limit of {begun.limit} changes an hour for {begun.whose} is reached until {moment(begun.until)}; "
+                f"The limit of {begun.limit} changes an hour for {begun.whose} is reached until {moment(until)}; "
                 f"{then}. It would {action}."
             )
             self._ports.journal.problem("limited", detail, **_fields(work))
-            return Outcome(action, Result.REFUSED, detail=detail, again_at=begun.until), state
+            return Outcome(action, Result.REFUSED, detail=detail, again_at=until), state
         change, state = begun
         outcome, now = self._ports.remediator.perform(work, action, change.change_id), self._ports.clock.now()
         if outcome.result is Result.RETRY and outcome.resource_id:
@@ -149,7 +169,11 @@ class Changer:
         made = outcome.resource_id or ""
         after = outcome.after or (_expected(action, resource) if made else {})
         ended = replace(change, progress=_PROGRESS[outcome.result], made=made, detail=outcome.detail, after=after)
-        return outcome, self._end(ended, state)
+        if outcome.result is Result.FAILED and by_policy:
+            # Neither every look nor every sweep tries in vain again, and counts against the limits.
+            until = now + (AGAIN_AFTER if outcome.again_at else DAY)
+            state = replace(state, hold=Hold(until, f"{outcome.detail} It tries again at {moment(until)}."))
+        return outcome, self._end(ended, state, wish.leave_alone)
 
     def _given_up(self, work: Work, change: Change, outcome: Outcome) -> Outcome:
         """Tell how a change ended that is not tried again; an error may have come after it was made."""
@@ -180,15 +204,16 @@ class Changer:
             undoes=wish.undoes,
         )
         limits = None if takes_back(action) else self._limits
-        held = replace(state, pending=change.change_id, hold=wish.hold or state.hold)
-        begun = self._ports.ledger.begin(change, held, limits)
+        begun = self._ports.ledger.begin(change, replace(state, pending=change.change_id), limits)
         return begun if isinstance(begun, Breach) else (change, begun)
 
-    def _end(self, change: Change, state: ResourceState) -> ResourceState:
+    def _end(self, change: Change, state: ResourceState, leave_alone: timedelta = timedelta()) -> ResourceState:
         now = self._ports.clock.now()
         state = replace(state, pending="")
         if change.progress is Progress.APPLIED:
             state = _applied(change, state)
+            if takes_back(change.action):
+                state = replace(state, hold=_hold(change, now + leave_alone))
         state = replace(state, changed_at=tuple(when for when in state.changed_at if when > now - DAY))
         return self._ports.ledger.end(replace(change, ended_at=now), state)
 
@@ -210,8 +235,9 @@ def _applied(change: Change, state: ResourceState) -> ResourceState:
             if latest.get(action.control_id) == change.undoes:
                 latest.pop(action.control_id)
         case AddRouteTables():
-            # What others gave it meanwhile does not become ours by this.
-            tables = sorted({*before.route_table_ids, *action.route_table_ids})
+            # What others gave it does not become ours by this, nor does an endpoint that is not in the ledger.
+            known = made[change.made].route_table_ids if change.made in made else ()
+            tables = sorted({*known, *action.route_table_ids})
             made[change.made] = replace(before, route_table_ids=tuple(tables))
             latest[action.control_id] = change.change_id
         case _:
@@ -219,6 +245,14 @@ def _applied(change: Change, state: ResourceState) -> ResourceState:
             latest[action.control_id] = change.change_id
     changed_at = (*state.changed_at, change.begun_at) if change.by == BY_POLICY else state.changed_at
     return replace(state, made=made, latest=latest, changed_at=changed_at)
+
+
+def _hold(change: Change, until: datetime) -> Hold:
+    """Leave a resource alone, and say why."""
+    alone = f"leaves {change.resource_id} alone until {moment(until)}."
+    if change.by.startswith(UNDONE):
+        return Hold(until, f"{change.undoes} was {change.by}, and Portcullis {alone}")
+    return Hold(until, f"{change.by} over {change.made}, so Portcullis made way and {alone}")
 
 
 def _expected(action: Action, resource: Resource | None) -> dict[str, Any]:

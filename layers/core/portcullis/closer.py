@@ -7,6 +7,7 @@ process die at any of them, and the next look, of the same message or of another
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,12 @@ from portcullis.withdrawing import Withdrawer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from portcullis.deciding import Decider
     from portcullis.filing import Filer, Refusal
     from portcullis.findings import Place
+    from portcullis.ledger import Window
     from portcullis.model import Outcome, RecordKey, Resource, Work
     from portcullis.plan import Decision, Judge
     from portcullis.policy import Policy
@@ -49,6 +52,9 @@ class Answer:
 
 DONE = Answer(Verdict.DONE)
 
+UP_TO_DATE = timedelta(hours=1)
+"""How old a conflict or a request may be to be acted on."""
+
 _ResourceKey = tuple[Kind, str]
 _Acted = list[tuple["Decision", "list[Outcome]"]]
 
@@ -63,7 +69,7 @@ class _Looking:
     states: dict[_ResourceKey, ResourceState]
     stored: dict[_ResourceKey, ResourceState]
     answers: dict[Target, Answer]
-    undone: dict[str, str] = field(default_factory=dict)  # what to tell, by the id of the message that asked
+    told: dict[str, str] = field(default_factory=dict)  # what to tell, by the id of the message that asked
     suppressed: set[RecordKey] = field(default_factory=set)
     unfinished: set[_ResourceKey] = field(default_factory=set)  # with a change of which nobody knows how it ends
 
@@ -127,7 +133,7 @@ class CloserLook:
         self._take_back(judge, scope, looking)
         judged = judge.judge(looking.snapshot, resources, self._ports.clock.now())
         self._open_windows(judged, looking)
-        decisions = self._decider.respond(place, looking.snapshot, judged, states, _approvals(work))
+        decisions = self._decider.respond(place, looking.snapshot, judged, states, _approvals(looking))
         for decision in decisions:
             self._note_evaluation(place, decision)
         # The finding opens before anything is changed, so that a crash in between leaves it open; where
@@ -153,29 +159,45 @@ class CloserLook:
         """Finish what a look before began, make way for others, undo what people ask to, and see what is left."""
         for target, items in looking.work.items():
             key = (target.kind, str(target.resource_id))
-            looking.states[key] = self._changer.recover(looking.states[key], looking.resource(key))
+            leave_alone = max(one.leave_alone for one in judge.settings(looking.resource(key), key))
+            looking.states[key] = self._changer.recover(looking.states[key], looking.resource(key), leave_alone)
             for item in items:
-                outcomes: Sequence[Outcome | None] = ()
-                request, resource = item.cause.request, looking.resource(key)
-                if conflict := item.cause.conflict:
-                    leave_alone = max(one.leave_alone for one in judge.settings(resource, key))
-                    outcomes, looking.states[key] = self._withdrawer.make_way(
-                        item, conflict, resource, looking.states[key], leave_alone
-                    )
-                if request and request.ask is Ask.UNDO:
-                    leave_alone = max(one.leave_alone for one in judge.settings(resource, key))
-                    outcome, looking.states[key], text = self._withdrawer.undo(
-                        item, resource, looking.states[key], leave_alone
-                    )
-                    outcomes = (outcome,)
-                    looking.undone[item.message_id] = text
-                tried = [outcome for outcome in outcomes if outcome and outcome.result is not Result.REFUSED]
+                if self._is_too_old(looking, item):
+                    continue
+                tried = self._take_back_for(looking, item, key, leave_alone)
                 if tried:
                     looking.snapshot = self._decider.observe(scope)
                 if tried and tried[-1].result is Result.RETRY:
                     looking.leave(target, tried[-1].detail)
                     break
             looking.stored[key] = looking.states[key]
+
+    def _take_back_for(
+        self, looking: _Looking, item: Work, key: _ResourceKey, leave_alone: timedelta
+    ) -> Sequence[Outcome]:
+        """Make way for a conflict, or undo for a request; returns how each change that was tried ended."""
+        request, resource, state = item.cause.request, looking.resource(key), looking.states[key]
+        outcomes: list[Outcome] = []
+        if conflict := item.cause.conflict:
+            outcomes, state = self._withdrawer.make_way(item, conflict, resource, state, leave_alone)
+        if request and request.ask is Ask.UNDO:
+            outcome, state, text = self._withdrawer.undo(item, resource, state, leave_alone)
+            outcomes = [outcome] if outcome else []
+            looking.told[item.message_id] = text
+        looking.states[key] = state
+        return [outcome for outcome in outcomes if outcome.result is not Result.REFUSED]
+
+    def _is_too_old(self, looking: _Looking, item: Work) -> bool:
+        """Tell whether a conflict or a request is out of date: a dead letter, put back days later, say."""
+        cause, now = item.cause, self._ports.clock.now()
+        if not (cause.conflict or cause.request) or (cause.at and now - cause.at <= UP_TO_DATE):
+            return False
+        text = "It was not done: it was asked for too long ago. Ask again, if it is still wanted."
+        looking.told[item.message_id] = text
+        target = item.target
+        fields = {"account_id": target.account_id, "region": target.region, "resource_id": target.resource_id}
+        self._ports.journal.step("outdated", f"{cause.trigger} is too old to be acted on", **fields)
+        return True
 
     def _open_windows(self, judged: Sequence[Decision], looking: _Looking) -> None:
         """Let what the policy would change without asking wait until it is quiet; close the windows of the rest."""
@@ -241,9 +263,7 @@ class CloserLook:
             state = self._changer.abandon(state)
         if looking.resource(key) is None:
             state = ResourceState(*key, version=state.version, again_at=state.again_at)
-        # A window that is over has served, unless what it was for is still to be done.
-        is_over = state.window and state.window.due_at <= now and not any(one.actions or one.wait for one in decisions)
-        if is_over or results & {Result.APPLIED, Result.FAILED}:
+        if state.window and _has_served(state.window, decisions, results, now):
             state = replace(state, window=None)
         if state.hold and state.hold.until <= now:
             state = replace(state, hold=None)
@@ -282,7 +302,7 @@ class CloserLook:
                 if request is None:
                     continue
                 key = (target.kind, str(target.resource_id), request.control_id)
-                result = looking.undone.get(item.message_id)
+                result = looking.told.get(item.message_id)
                 if result is None and key in looking.suppressed:
                     result = "It was not done: this finding is suppressed."
                 if result is None:
@@ -314,13 +334,26 @@ class CloserLook:
             self._ports.journal.problem("flapping", decision.note, **decision.fields(place.account_id, place.region))
 
 
-def _approvals(work: Mapping[Target, Sequence[Work]]) -> dict[RecordKey, str]:
+def _has_served(window: Window, decisions: Sequence[Decision], results: set[Result], now: datetime) -> bool:
+    """Tell whether nothing of a resource waits for a window any more, and what it was for is done or not to be done."""
+    if any(one.again_at == window.due_at for one in decisions):
+        return False
+    tried = bool(results & {Result.APPLIED, Result.FAILED})
+    return tried or (window.due_at <= now and not any(map(_is_open, decisions)))
+
+
+def _is_open(decision: Decision) -> bool:
+    return bool(decision.actions or decision.wait or decision.stopped)
+
+
+def _approvals(looking: _Looking) -> dict[RecordKey, str]:
     """Return who asked for a change, by the key of the finding's record."""
     return {
         (target.kind, str(target.resource_id), request.control_id): request.by
-        for target, items in work.items()
+        for target, items in looking.work.items()
         for item in items
         if (request := item.cause.request) and _approves(item, request.control_id)
+        if item.message_id not in looking.told
     }
 
 

@@ -9,6 +9,7 @@ from portcullis.impact import assess
 from portcullis.ledger import ResourceState
 from portcullis.model import Kind
 from portcullis.plan import Circumstances, Judge, respond
+from portcullis.ports import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +69,8 @@ class Decider:
         """
         around = self._surroundings(place, [one for one in judged if one.possible and one.kind is Kind.VPC])
         now, limit = self._ports.clock.now(), self._policy.limits.per_resource_per_day
+        switch = self._ports.switch.position() if any(one.possible for one in judged) else Changes.ENABLED
+        stopped = "" if switch is Changes.ENABLED else str(switch)
         decisions = []
         for one in judged:
             impact = None
@@ -75,7 +78,11 @@ class Decider:
                 impact = assess(one.possible, snapshot.vpcs.get(one.resource_id), around.get(one.resource_id))
             state = states.get(one.resource, ResourceState(*one.resource))
             approved_by = (approvals or {}).get(one.record_key, "")
-            decisions.append(respond(one, Circumstances(now, state, limit, impact, approved_by)))
+            decisions.append(respond(one, Circumstances(now, state, limit, impact, approved_by, stopped)))
+        held_back = [decision for decision in decisions if decision.stopped]
+        if held_back:
+            text = f"{len(held_back)} changes are not made: the kill switch is {switch}"
+            self._ports.journal.problem("stopped", text, account_id=place.account_id, region=place.region)
         return decisions
 
     def _surroundings(self, place: Place, changing: Sequence[Decision]) -> Mapping[str, Surroundings]:

@@ -139,12 +139,12 @@ def _verdict(decision: Decision, outcomes: Sequence[Outcome]) -> tuple[str, str,
         return "PASSED", "ACTIVE", evaluation.reason
     if decision.exemption:
         return EXEMPT, "ACTIVE", f"{exempted(decision.exemption)} {evaluation.reason}"
+    touched = f" {decision.impact}" if decision.impact else ""
     if outcomes:
         done = " ".join(outcome.detail for outcome in outcomes)
         if all(outcome.result is Result.APPLIED for outcome in outcomes):
             return "PASSED", "ACTIVE", f"{done} Before: {evaluation.reason}"
-        return "FAILED", "ACTIVE", f"{evaluation.reason} {done}"
-    touched = f" {decision.impact}" if decision.impact else ""
+        return "FAILED", "ACTIVE", f"{evaluation.reason} {done}{touched}"
     return "FAILED", "ACTIVE", f"{evaluation.reason} {decision.note}{touched}"
 
 

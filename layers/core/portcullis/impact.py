@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
-from portcullis.actions import AddRouteTables, AssociateInstanceProfile, CreateGatewayEndpoint
+from portcullis.actions import AddRouteTables, AssociateInstanceProfile, CreateGatewayEndpoint, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +30,6 @@ _SERVICES = {"s3": "S3", "dynamodb": "DynamoDB"}
 _TCP = ("tcp", "6", "-1")
 _HTTPS = (443, 443)
 _ANSWERS = (32768, 60999)  # the ports from which Linux calls
-_SHOWN = 4
 _SHOWN_BUCKETS = 2  # their names are long
 
 
@@ -73,16 +72,16 @@ class Impact:
             if self.instance_ids and self.interface_ids:
                 what += f" and {len(self.interface_ids)} other network interface{_s(self.interface_ids)}"
             yield (
-                f"It touches {what} in {_listed(self.subnet_ids)}: their open connections "
+                f"It touches {what} in {listed(self.subnet_ids)}: their open connections "
                 f"to {' and '.join(self.services)} are dropped once."
             )
         if self.blocked_by:
-            yield f"Would block at least a part of the new path: {_listed(self.blocked_by)}."
+            yield f"Would block at least a part of the new path: {listed(self.blocked_by)}."
         if self.unchecked:
             unknown = " and ".join(self.unchecked)
             yield f"What may block the path was not checked: the addresses of {unknown} are not known."
         if self.buckets:
-            names = _listed(self.buckets, _SHOWN_BUCKETS)
+            names = listed(self.buckets, _SHOWN_BUCKETS)
             yield f"Bucket policies that depend on the source address, which changes: {names}."
         if self.unread_buckets:
             yield f"Bucket policies that could not be read: {self.unread_buckets}."
@@ -210,13 +209,8 @@ def _short(service_name: str) -> str:
 
 
 def _counted(names: Sequence[str], what: str) -> str:
-    return f"{len(names)} {what}{_s(names)} ({_listed(names)})" if names else ""
+    return f"{len(names)} {what}{_s(names)} ({listed(names)})" if names else ""
 
 
 def _s(names: Sequence[str]) -> str:
     return "s" if len(names) > 1 else ""
-
-
-def _listed(names: Sequence[str], shown: int = _SHOWN) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{', '.join(names[:shown])}{more}"

@@ -20,6 +20,7 @@ from portcullis.deciding import Decider
 from portcullis.errors import ObservationError, SecurityHubOffError, TransientError
 from portcullis.filing import Filer
 from portcullis.model import Cause, Kind, Scope, Target, Work
+from portcullis.settling import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -127,6 +128,10 @@ class Loop:
             closer |= taken
         waiting = {(kind, resource_id) for kind, resource_id, _ in closer}
         waiting |= {one.resource for one in decisions if one.actions or one.wait or _is_unscheduled(one, states, began)}
+        if any(cause.caller for cause in causes):
+            # A call that named no VPC was perhaps about one whose window is open: then the window restarts.
+            windows = {key: state.window for key, state in states.items()}
+            waiting |= {key for key, one in windows.items() if one and one.seen != digest(snapshot.get(*key))}
         targets = [Target(account_id, region, kind, resource_id) for kind, resource_id in sorted(waiting)]
         self._ports.queue.send(_orders(targets, causes, snapshot))
         self._ports.journal.step(

@@ -108,7 +108,8 @@ class Cause:
     """Why a target is looked at.
 
     ``trigger`` names what set it off (see ``trigger``). ``caller`` is set when that was somebody's call;
-    ``indirect`` when the call did not name this target, so that only a look tells whether it concerns it.
+    ``indirect`` when the call did not name this target, so that only a look tells whether it concerns it. ``at`` is
+    when a conflict or a request came about: an old one, out of the dead letters, is not made up for.
     """
 
     trigger: str = ""
@@ -116,6 +117,7 @@ class Cause:
     indirect: bool = False
     conflict: Conflict | None = None
     request: Request | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ class Decision:
 
     ``evaluation`` is None when there is nothing to judge any more: the resource is gone, or the control
     is off; ``note`` says which. ``actions`` are to be performed now, on the wish of ``by``. ``wait`` says what has to
-    happen first; ``again_at`` is when to look again; ``flapping`` that something keeps taking our changes back.
+    happen first; ``again_at`` is when to look again; ``flapping`` that something keeps taking our changes back;
+    ``stopped`` that the kill switch keeps the change from being made.
     Otherwise ``note`` says, to the reader of the finding, what Portcullis does about it. ``settings`` is what the
     policy says, ``impact`` what a change would touch.
     """
@@ -51,6 +52,7 @@ class Decision:
     settings: Settings | None = None
     exemption: Exemption | None = None
     flapping: bool = False
+    stopped: bool = False
     impact: Impact | None = None
 
     @property
@@ -91,7 +93,7 @@ class Circumstances:
     """What counts for a response, beside what is wrong.
 
     ``limit`` is how many automatic changes a resource may see in a day; ``approved_by`` is set when a person asked for
-    the change.
+    the change; ``switch`` is the kill switch's position when it keeps changes from being made, else empty.
     """
 
     now: datetime
@@ -99,6 +101,7 @@ class Circumstances:
     limit: int
     impact: Impact | None = None
     approved_by: str = ""
+    switch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +168,31 @@ def respond(decision: Decision, around: Circumstances) -> Decision:
         note = f"Portcullis changes nothing in mode detect; in mode remediate it would {planned}."
         return replace(decision, note=note)
     decision = replace(decision, impact=around.impact)
+    if not around.approved_by and settings.mode is Mode.APPROVE:
+        return _for_approval(decision, planned, around)
+    return _stopped(decision, planned, around) or _without_asking(decision, settings, planned, around)
+
+
+def _without_asking(decision: Decision, settings: Settings, planned: str, around: Circumstances) -> Decision:
+    """Make the change now, later or not; what a person has approved waits for nothing."""
     if around.approved_by:
         return _go(decision, planned, f"approved by {around.approved_by}")
-    if settings.mode is Mode.APPROVE:
-        return _for_approval(decision, planned, around)
     return (
         _left_alone(decision, planned, around)
         or _for_workloads(decision, settings, planned, around)
         or _settling(decision, planned, around)
         or _go(decision, planned, BY_POLICY)
     )
+
+
+def _stopped(decision: Decision, planned: str, around: Circumstances) -> Decision | None:
+    if not around.switch:
+        return None
+    note = (
+        f"Changes are stopped (kill switch: {around.switch}); Portcullis would {planned}. "
+        "It looks again with the next sweep."
+    )
+    return replace(decision, note=note, stopped=True)
 
 
 def _for_approval(decision: Decision, planned: str, around: Circumstances) -> Decision:
@@ -205,10 +223,11 @@ def _for_workloads(decision: Decision, settings: Settings, planned: str, around:
         return None
     if not settings.change_windows:
         return replace(decision, note=_proposal(planned, "workloads run there"))
-    if open_at(settings.change_windows, around.now):
-        return None
     window = around.state.window
-    opening = next_opening(settings.change_windows, max(around.now, window.due_at) if window else around.now)
+    earliest = max(around.now, window.due_at) if window else around.now
+    if open_at(settings.change_windows, earliest):
+        return None
+    opening = next_opening(settings.change_windows, earliest)
     when = f"in the change window that opens at {moment(opening)}" if opening else "once a change window opens"
     return replace(decision, note=f"Workloads run there: Portcullis will {planned} {when}.", again_at=opening)
 

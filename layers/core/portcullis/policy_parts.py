@@ -40,6 +40,7 @@ BUILT_IN = {
 BUILT_IN_OF_A_CONTROL = {"mode": "off", "running_workloads": "approve", "change_windows": ()}
 _HOURLY = {"account": 20, "organisation": 100}
 _DAILY = 6
+_LARGEST = 4000  # the ledger keeps the times of an hour's changes in one item, which DynamoDB limits to 400 KB
 
 # Tags arrive up to a minute after RunInstances: whoever changes sooner may change what a tag exempts.
 _SHORTEST_SETTLE = timedelta(minutes=2)
@@ -259,7 +260,7 @@ def limits_of(entry: Mapping[str, Any]) -> Limits:
     hourly = entry.get("changes_per_hour", {})
     only(hourly, *_HOURLY)
     limits = (*(_HOURLY | hourly).values(), entry.get("changes_per_resource_per_day", _DAILY))
-    if not all(type(limit) is int and limit > 0 for limit in limits):
+    if not all(type(limit) is int and 0 < limit <= _LARGEST for limit in limits):
         raise ValueError(f"the limits are {limits}")
     return Limits(*limits)
 

@@ -4,7 +4,12 @@ They ask with a custom action of Security Hub, whose events come from the hub's 
 invoking the function (``portcullis approve``, ``portcullis undo``). Either names a finding or a change, and nothing
 that comes with the name is believed: what it is about is looked up in what Portcullis itself has stored. A request that
 holds is put on the work queue, where the loop looks at everything again before it obeys.
-Source: "Creating custom actions and sending findings to EventBridge" (Security Hub user guide), for the event.
+
+Whoever imports a finding chooses its id, too, and so could have people approve a change in another account, under a
+text that says something else. Only its account and its product are Security Hub's word: a finding is taken for ours
+when both are those of the resource that its id names.
+Sources: "Creating custom actions and sending findings to EventBridge" (Security Hub user guide), for the event;
+BatchImportFindings in the API reference (with the account's own product the caller must be the finding's account).
 """
 
 from __future__ import annotations
@@ -21,15 +26,16 @@ from portcullis.errors import PortcullisError, TransientError
 from portcullis.findings import EXEMPT, parse_finding_id
 from portcullis.ledger import Progress
 from portcullis.model import Ask, Cause, Request, Target, trigger
-from portcullis.triggers import CUSTOM_ACTION, SECURITY_HUB_SOURCE, shown_name
+from portcullis.triggers import CUSTOM_ACTION, SECURITY_HUB_SOURCE, moment_of, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from portcullis.batch import Message
     from portcullis.ledger import Change
     from portcullis.model import FindingRecord
-    from portcullis.ports import DeadLetters, FindingStore, Journal, Ledger, WorkQueue
+    from portcullis.ports import Clock, DeadLetters, FindingStore, Journal, Ledger, WorkQueue
 
 _CHANGE_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{10}")
 _TITLES = {control.id: control.title for control in CONTROLS}
@@ -49,6 +55,20 @@ class RequestPorts:
     queue: WorkQueue
     dead_letters: DeadLetters
     journal: Journal
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class _Click:
+    """The event of a custom action: what is asked for, by which event and when, about which findings.
+
+    Of a finding its id, and the account and the product that filed it. The rest is not even read.
+    """
+
+    ask: Ask
+    event_id: str
+    at: datetime
+    findings: Sequence[tuple[str, object, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +148,8 @@ class Approval:
         try:
             wish = self._wish(given)
             if not given.get("check"):
-                self._send(wish, shown_name(given.get("by") or "somebody"), trigger("approval", request_id))
+                by = shown_name(given.get("by") or "somebody")
+                self._send(wish, by, trigger("approval", request_id), self._ports.clock.now())
         except (RefusedError, TransientError) as error:
             why = str(error)
             if isinstance(error, TransientError):
@@ -140,31 +161,36 @@ class Approval:
 
     def _obey(self, body: str) -> None:
         """Send what the event of a custom action asks for. It has one finding; of several, each gets its chance."""
-        ask, finding_ids, event_id = self._read(body)
+        click = self._read(body)
+        by = f"a custom action of Security Hub (event {click.event_id})"
         refused = []
-        for finding_id in finding_ids:
+        for finding_id, account_id, product_arn in click.findings:
             try:
-                by = f"a custom action of Security Hub (event {event_id})"
-                self._send(self._about_finding(ask, finding_id), by, trigger("approval", event_id))
+                _demand_own(finding_id, account_id, product_arn)
+                wish = self._about_finding(click.ask, finding_id)
+                self._send(wish, by, trigger("approval", click.event_id), click.at)
             except RefusedError as error:
                 refused.append(str(error))
         if refused:
             raise RefusedError(" ".join(refused))
 
-    def _read(self, body: str) -> tuple[Ask, list[str], str]:
-        """Read the event of a custom action: what is asked for about which findings, and the event's id."""
+    def _read(self, body: str) -> _Click:
         try:
             event = json.loads(body)
             kind = (event["source"], event["detail-type"], event["account"])
             asks = [self._actions[arn] for arn in event["resources"] if arn in self._actions]
-            # The rest of the findings is what somebody imported: it is not even read.
-            finding_ids = [str(finding["Id"]) for finding in event["detail"]["findings"]]
-            event_id = shown_name(event["id"])
+            findings = [
+                (str(finding["Id"]), finding["AwsAccountId"], finding["ProductArn"])
+                for finding in event["detail"]["findings"]
+            ]
+            event_id, at = shown_name(event["id"]), moment_of(event["time"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RefusedError(f"this is not the event of a custom action: {error!r}") from error
-        if kind != (SECURITY_HUB_SOURCE, CUSTOM_ACTION, self._hub_account_id) or len(asks) != 1 or not finding_ids:
+        if kind != (SECURITY_HUB_SOURCE, CUSTOM_ACTION, self._hub_account_id) or len(asks) != 1 or not findings:
             raise RefusedError("this is not the event of a custom action of Portcullis in the hub's account")
-        return asks[0], finding_ids, event_id
+        if at is None:
+            raise RefusedError("this is not the event of a custom action: it does not say when that was")
+        return _Click(asks[0], event_id, at, findings)
 
     def _wish(self, payload: dict[str, Any]) -> _Wish:
         match payload:
@@ -208,9 +234,9 @@ class Approval:
         target = Target(change.account_id, change.region, change.kind, change.resource_id)
         return _Wish(Ask.UNDO, target, change.action.control_id, change)
 
-    def _send(self, wish: _Wish, by: str, name: str) -> None:
+    def _send(self, wish: _Wish, by: str, name: str, at: datetime) -> None:
         request = Request(wish.ask, wish.control_id, by, wish.change.change_id if wish.change else "")
-        self._ports.queue.send([(wish.target, Cause(name, request=request))])
+        self._ports.queue.send([(wish.target, Cause(name, request=request, at=at))])
         self._ports.journal.step(
             "requested",
             f"{wish.ask} {wish.control_id} on {wish.target.kind} {wish.target.resource_id}",
@@ -221,6 +247,14 @@ class Approval:
             by=by,
             trigger=name,
         )
+
+
+def _demand_own(finding_id: str, account_id: object, product_arn: object) -> None:
+    """Refuse a finding that another account, Region or product filed about the resource that its id names."""
+    parsed = parse_finding_id(finding_id)
+    if parsed and (account_id, product_arn) != (parsed[0].account_id, parsed[0].product_arn):
+        place = f"account {parsed[0].account_id} in {parsed[0].region}"
+        raise RefusedError(f"{finding_id} was not filed by {place}: somebody else imported it.")
 
 
 def _demand_open(record: FindingRecord) -> None:

@@ -29,7 +29,7 @@ def digest(resource: Resource | None) -> str:
 
 
 STALE = timedelta(hours=1)
-"""So long after a window has ended, another call opens a new one; before, it must not put the change off again."""
+"""So long after the longest time of a window another call opens a new one; before, it does not put the change off."""
 
 
 def window_of(
@@ -48,13 +48,14 @@ def window_of(
     is_changed = window is None or window.seen != seen
     causes = list(causes)
     triggers = {one.caller: one.trigger for one in causes if one.caller and (is_changed or not one.indirect)}
-    if window and triggers and now > window.due_at + STALE:
+    longest = max(one.longest for one in settings)
+    if window and triggers and now > window.opened_at + longest + STALE:
         window = None
-    if window and (not triggers or now >= window.due_at):
+    if window and (not triggers or now >= window.opened_at + longest):
         return replace(window, seen=seen)
     settle = {caller: max(one.settle[caller] for one in settings) for caller in Caller}
     slowest = max(triggers or {Caller.OTHER}, key=lambda caller: (settle[caller], caller))
-    due_at, longest = now + settle[slowest], max(one.longest for one in settings)
+    due_at = now + settle[slowest]
     trigger = triggers.get(slowest) or next((one.trigger for one in causes), "")
     if window is None:
         return Window(now, min(due_at, now + longest), slowest, seen, trigger)

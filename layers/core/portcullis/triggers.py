@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from portcullis.errors import UnreadableEventError, is_route_conflict
@@ -209,12 +210,15 @@ def cause_of(event: Mapping[str, Any]) -> Cause:
 
     Returns:
         The event's name; for a call also what kind of client made it, whether it named what there is to look at, and
-        what it failed over.
+        what it failed over. A conflict has the time of its call, by CloudTrail or else by EventBridge; None when
+        neither can be read: it then counts as old, and nothing is made way for.
     """
     if not _is_call(event):
         return Cause(trigger_of(event))
     indirect = any(target.kind is Kind.ACCOUNT_REGION for target in targets_of(event))
-    return Cause(trigger_of(event), caller_of(event["detail"]), indirect, conflict_of(event))
+    conflict = conflict_of(event)
+    at = moment_of(event["detail"].get("eventTime")) or moment_of(event.get("time")) if conflict else None
+    return Cause(trigger_of(event), caller_of(event["detail"]), indirect, conflict, at=at)
 
 
 def caller_of(detail: Mapping[str, Any]) -> Caller:
@@ -258,6 +262,15 @@ def conflict_of(event: Mapping[str, Any]) -> Conflict | None:
         endpoint_id=_matching(_RESOURCE_ID, _get(request, "vpcEndpointId")),
         subnet_id=_matching(_RESOURCE_ID, _get(request, "subnetId")) if name == "DeleteSubnet" else "",
     )
+
+
+def moment_of(value: object) -> datetime | None:
+    """Read a time as AWS and ``work.encode`` write it; None for anything that is not one certain moment."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None
 
 
 def shown_name(value: object) -> str:

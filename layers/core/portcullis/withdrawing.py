@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from portcullis.actions import AddRouteTables, RemoveRouteTables, inverse
-from portcullis.changing import Wish
-from portcullis.ledger import Hold, Progress
+from portcullis.changing import UNDONE, Wish
+from portcullis.ledger import Progress
 from portcullis.model import Instance, Result, Vpc
-from portcullis.plan import moment
 from portcullis.yielding import differences, obstacles
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from portcullis.actions import Action
     from portcullis.changing import Changer
     from portcullis.ledger import Change, ResourceState
     from portcullis.model import Conflict, Outcome, Resource, Work
@@ -50,12 +47,10 @@ class Withdrawer:
                 self._ports.journal.problem("obstructed", why, **fields)
                 continue
             whose = f"{conflict.call} of {conflict.principal or 'somebody'}"
-            until = self._ports.clock.now() + leave_alone
-            reason = f"{whose} failed over {name}, so Portcullis made way and leaves {target.resource_id} alone"
             # Of a part of what was made, the rest can still be undone.
             undoes = "" if isinstance(action, RemoveRouteTables) else state.made[name].change_id
-            wish = Wish(f"{whose} failed", undoes, Hold(until, f"{reason} until {moment(until)}."))
-            outcome, state = self._withdraw(work, action, resource, state, wish)
+            wish = Wish(f"{whose} failed", undoes, leave_alone)
+            outcome, state = self._changer.make(work, action, resource, state, wish)
             outcomes.append(outcome)
             self._ports.journal.step("yielded", outcome.detail, **fields, result=str(outcome.result))
             if outcome.result is Result.RETRY:
@@ -71,7 +66,7 @@ class Withdrawer:
             How that ended, None when nothing was done; the state as it is stored then; and what to tell the person.
         """
         request = work.cause.request
-        change_id = (request.change_id or state.latest.get(request.control_id, "")) if request else ""
+        change_id = request.change_id if request else ""
         change = self._ports.ledger.get(change_id) if change_id else None
         if request is None or change is None or not _is_about(change, work):
             return None, state, f"There is no change of Portcullis to undo on {work.target.resource_id}."
@@ -83,23 +78,10 @@ class Withdrawer:
             return None, state, f"{change_id} cannot be undone: {why}."
         if differing := _differing(change, resource, state):
             return None, state, f"{change_id} was not undone, since things are not as it left them: {differing}."
-        until = self._ports.clock.now() + leave_alone
-        reason = f"{change_id} was undone ({request.by}), and Portcullis leaves {work.target.resource_id} alone"
-        hold = Hold(until, f"{reason} until {moment(until)}.")
-        wish = Wish(f"undone by {request.by}", change_id, hold)
-        outcome, state = self._withdraw(work, action, resource, state, wish)
-        applied = outcome.result is Result.APPLIED
-        return outcome, state, f"{outcome.detail} {hold.reason}" if applied else outcome.detail
-
-    def _withdraw(
-        self, work: Work, action: Action, resource: Resource | None, state: ResourceState, wish: Wish
-    ) -> tuple[Outcome, ResourceState]:
-        """Take something back; when that failed for good, nothing is to be left alone for it."""
-        outcome, held = self._changer.make(work, action, resource, state, wish)
-        if outcome.result is Result.FAILED:
-            target = work.target
-            held = self._ports.ledger.keep(target.account_id, target.region, replace(held, hold=state.hold))
-        return outcome, held
+        wish = Wish(f"{UNDONE} {request.by}", change_id, leave_alone)
+        outcome, state = self._changer.make(work, action, resource, state, wish)
+        then = f" {state.hold.reason}" if outcome.result is Result.APPLIED and state.hold else ""
+        return outcome, state, f"{outcome.detail}{then}"
 
 
 def _is_about(change: Change, work: Work) -> bool:

@@ -7,9 +7,10 @@ the first message of a window is delivered only after the window has ended, so w
 the look that its twin causes, and would have told that look nothing else. The rest of the delay covers senders that are
 slow or whose clocks differ.
 
-A person's request is one message whenever it is sent again, since its trigger names it. The looks that EventBridge
-Scheduler sends have no id: the queue takes a digest of their body, in which the trigger holds the time for which the
-look was scheduled. Scheduler never sends before that time, so of one that it sends twice the first is early enough.
+A person's request is one message whenever it is sent again: its trigger and what is asked for name it. The looks that
+EventBridge Scheduler sends have no id: the queue takes a digest of their body, in which the trigger holds the time for
+which the look was scheduled. Scheduler never sends before that time, so of one that it sends twice the first is early
+enough.
 Source: "Exactly-once processing" and "Delay queues" in the Amazon SQS developer guide (ids are remembered for
 5 minutes; FIFO queues have one delay for all messages; content-based deduplication, which an explicit id overrides).
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from portcullis.errors import UnreadableEventError
 from portcullis.model import Ask, Caller, Cause, Conflict, Kind, Request, Target, Work
+from portcullis.triggers import moment_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,10 +48,11 @@ def sameness(cause: Cause) -> str:
     """Return what two causes share when one message about a target does for both of them.
 
     That is everything that a look has to know, but for the trigger's name, which only people read: whose call it was
-    and whether it named the target; what the call failed over. Of requests each is its own.
+    and whether it named the target; what the call failed over. Not when: a pipeline repeats a call that fails. Of
+    requests each is its own, also of several by one event, which may have findings of several controls.
     """
-    if cause.request:
-        return f"request {cause.trigger}"
+    if request := cause.request:
+        return json.dumps(["request", cause.trigger, request.ask, request.control_id, request.change_id])
     return json.dumps([cause.caller, cause.indirect, asdict(cause.conflict) if cause.conflict else None])
 
 
@@ -63,7 +66,8 @@ def deduplication_id(target: Target, cause: Cause, now: datetime, delay: float) 
 
 def encode(target: Target, cause: Cause) -> str:
     """Write a target, and why to look at it, as a message body."""
-    return json.dumps({"version": _VERSION, **asdict(target), "cause": asdict(cause)})
+    at = cause.at.isoformat() if cause.at else None
+    return json.dumps({"version": _VERSION, **asdict(target), "cause": asdict(cause) | {"at": at}})
 
 
 def decode(body: str, message_id: str) -> Work:
@@ -99,6 +103,8 @@ def _cause(data: Any) -> Cause:
         indirect=indirect,
         conflict=None if conflict is None else _conflict(conflict),
         request=None if request is None else _request(request),
+        # Messages from before it was written are in flight while an upgrade is deployed.
+        at=None if data.get("at") is None else _moment(data["at"]),
     )
 
 
@@ -113,6 +119,13 @@ def _conflict(data: Any) -> Conflict:
 def _request(data: Any) -> Request:
     names = ("control_id", "by", "change_id")
     return Request(ask=Ask(data["ask"]), **{name: _text(data[name]) for name in names})
+
+
+def _moment(value: Any) -> datetime:
+    moment = moment_of(value)
+    if moment is None:
+        raise ValueError(f"{value!r} is no time with a zone")
+    return moment
 
 
 def _text(value: Any) -> str:

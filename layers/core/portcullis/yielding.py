@@ -36,8 +36,8 @@ def obstacles(
         conflict: The call.
         resource: The VPC or instance as it is now.
         made: What of it is ours, as we left it.
-        around: What runs in the VPC; asked for when the VPC was to be deleted. While something runs there, our
-            endpoints are not what keeps it.
+        around: What runs in the VPC; asked for when the VPC was to be deleted. While it has subnets, or something
+            runs there, our endpoints are not what keeps it.
 
     Returns:
         For each thing of ours that stands in the way: the action that makes way, the thing's id, and what about it is
@@ -56,7 +56,7 @@ def obstacles(
                 action = _without(endpoint, conflict, resource)
             case "DeleteSubnet" if conflict.subnet_id in endpoint.subnet_ids:
                 action = _delete(endpoint)
-            case "DeleteVpc" if around is not None and not around.interfaces:
+            case "DeleteVpc" if around is not None and not around.subnets and not around.interfaces:
                 action = _delete(endpoint)
         if action and endpoint.is_ours and resource.endpoint(endpoint.endpoint_id):
             yield action, endpoint.endpoint_id, differences(made.get(endpoint.endpoint_id), endpoint)

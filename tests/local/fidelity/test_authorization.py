@@ -163,6 +163,27 @@ def test_an_enforced_role_needs_assume_role_in_its_own_policies(aws: Aws) -> Non
     assert error_of(_assume, client=hub, role_arn=other)[0] == "AccessDenied"
 
 
+@pytest.mark.parametrize("tags", [{}, TAG])
+def test_roles_of_accounts_outside_the_organisation_are_told_apart(aws: Aws, tags: Any) -> None:
+    """aws:ResourceOrgID on AssumeRole and TagSession: of whose organisation the role is, not the caller."""
+    ours = {"StringEquals": {"aws:ResourceOrgID": ORGANISATION_ID}}
+    trust = {**_trust({"AWS": "*"}), "Action": list(BOTH)}
+    target, stranger = (aws.role("target", account_id, trust=trust) for account_id in (MEMBER, "999999999999"))
+    allowed = _allow(*BOTH, resource="arn:aws:iam::*:role/target", **ours)
+    hub = aws.as_role("sts", aws.role("portcullis-hub", HUB, allow=allowed))
+    _assume(hub, target, **tags)
+    assert error_of(_assume, client=hub, role_arn=stranger, **tags)[0] == "AccessDenied"
+
+
+def test_a_trust_policy_may_compare_its_own_organisation(aws: Aws) -> None:
+    """aws:ResourceOrgID is that of the role."""
+    conditions = [{"StringEquals": {"aws:ResourceOrgID": one}} for one in (ORGANISATION_ID, "o-another")]
+    ours, other = (aws.role(f"r{i}", trust=_trust({"AWS": "*"}, **one)) for i, one in enumerate(conditions))
+    hub = aws.as_role("sts", aws.role("Hub", HUB))
+    _assume(hub, ours)
+    assert error_of(_assume, client=hub, role_arn=other)[0] == "AccessDenied"
+
+
 def test_a_service_assumes_a_role_that_trusts_it(aws: Aws) -> None:
     """How the runtime gets a function's credentials."""
     trust = _trust({"Service": "lambda.amazonaws.com"})
@@ -381,6 +402,64 @@ def test_a_transaction_needs_what_its_parts_need(aws: Aws, *, allowed: bool) -> 
         assert f"dynamodb:ConditionCheckItem on resource: {table}" in message
 
 
+KEY, ITEM = {"pk": {"S": "coverage"}, "sk": {"S": "x"}}, {"pk": {"S": "coverage"}, "sk": {"S": "y"}}
+ELSEWHERE = {"pk": {"S": "limits"}, "sk": {"S": "x"}}
+UPDATE = {"UpdateExpression": "SET a = :a", "ExpressionAttributeValues": {":a": {"S": "x"}}}
+QUERY = {"KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)"}
+
+
+def _in(pk: str) -> dict[str, Any]:
+    return {**QUERY, "ExpressionAttributeValues": {":pk": {"S": pk}, ":prefix": {"S": "x"}}}
+
+
+@pytest.mark.parametrize(
+    ("operation", "allowed", "refused"),
+    [
+        ("put_item", {"Item": ITEM}, {"Item": ELSEWHERE}),
+        ("update_item", {"Key": KEY, **UPDATE}, {"Key": ELSEWHERE, **UPDATE}),
+        ("delete_item", {"Key": KEY}, {"Key": ELSEWHERE}),
+        ("query", _in("coverage"), _in("limits")),
+        ("batch_get_item", [KEY, ITEM], [KEY, ELSEWHERE]),
+        (
+            "batch_write_item",
+            [{"PutRequest": {"Item": ITEM}}, {"DeleteRequest": {"Key": KEY}}],
+            [{"PutRequest": {"Item": ITEM}}, {"DeleteRequest": {"Key": ELSEWHERE}}],
+        ),
+        (
+            "transact_write_items",
+            [{"Put": {"Item": ITEM}}, {"Delete": {"Key": KEY}}],
+            [{"Put": {"Item": ITEM}}, {"Delete": {"Key": ELSEWHERE}}],
+        ),
+    ],
+)
+def test_the_partitions_of_a_call_are_compared(aws: Aws, operation: str, allowed: Any, refused: Any) -> None:
+    """dynamodb:LeadingKeys: each item that a call names must lie in a partition that the statement names."""
+    names = {"pk": "HASH", "sk": "RANGE"}
+    aws.client("dynamodb").create_table(
+        TableName="t",
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in names.items()],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    actions = ("BatchGetItem", "BatchWriteItem", "DeleteItem", "PutItem", "Query", "UpdateItem")
+    keys = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "cov*"}}
+    client = _session(aws, "dynamodb", _allow(*(f"dynamodb:{action}" for action in actions), **keys))
+
+    def request(about: Any) -> dict[str, Any]:
+        match operation:
+            case "batch_get_item":
+                return {"RequestItems": {"t": {"Keys": about}}}
+            case "batch_write_item":
+                return {"RequestItems": {"t": about}}
+            case "transact_write_items":
+                named = [{kind: {"TableName": "t", **part} for kind, part in one.items()} for one in about]
+                return {"TransactItems": named}
+        return {"TableName": "t", **about}
+
+    getattr(client, operation)(**request(allowed))
+    assert error_of(getattr(client, operation), **request(refused))[0] == "AccessDeniedException"
+
+
 # Conditions of EC2 and dependent permissions
 
 OWNED = {"StringEquals": {"aws:RequestTag/Owner": "portcullis"}}
@@ -472,6 +551,22 @@ def test_associating_a_profile_needs_pass_role(aws: Aws, pass_role: list[Any], *
     # There is no such instance: whoever gets so far was authorised.
     assert code == ("InvalidInstanceID.NotFound" if allowed else "UnauthorizedOperation")
     assert allowed or "iam:PassRole" in message
+
+
+@pytest.mark.parametrize("by", ["Name", "Arn"])
+def test_the_profile_that_is_associated_is_compared(aws: Aws, by: str) -> None:
+    """ec2:NewInstanceProfile, by whatever the request names it; one that does not exist is none."""
+    iam = aws.client("iam")
+    profiles = [iam.create_instance_profile(InstanceProfileName=name)["InstanceProfile"] for name in ("ours", "other")]
+    only = {"ArnEquals": {"ec2:NewInstanceProfile": profiles[0]["Arn"]}}
+    associating = _allow("ec2:AssociateIamInstanceProfile", resource="arn:aws:ec2:*:*:instance/*", **only)
+    associate = _session(aws, "ec2", associating).associate_iam_instance_profile
+    value = "InstanceProfileName" if by == "Name" else by
+    codes = [
+        error_of(associate, InstanceId="i-0a", IamInstanceProfile={by: named})[0]
+        for named in (*(one[value] for one in profiles), "arn:aws:iam::111122223333:instance-profile/none")
+    ]
+    assert codes == ["InvalidInstanceID.NotFound", "UnauthorizedOperation", "UnauthorizedOperation"]
 
 
 def test_a_session_of_a_deleted_role_may_do_nothing(aws: Aws) -> None:

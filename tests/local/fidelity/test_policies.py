@@ -9,7 +9,8 @@ import pytest
 from local.fidelity.authorization import Request, UnsupportedPolicyError, decide, names_of
 
 ALLOW = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-CONTEXT = {"aws:requesttag/Owner": "portcullis", "dynamodb:leadingkeys": "changes#2026-11"}
+CONTEXT = {"aws:requesttag/Owner": "portcullis", "dynamodb:leadingkeys/changes#2026-11": ""}
+TWO_PARTITIONS = CONTEXT | {"dynamodb:leadingkeys/limits": "", "aws:requesttag/owner": "x"}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,23 @@ def test_conditions_are_evaluated(condition: Any, *, holds: bool) -> None:
     """Operators and absent keys."""
     decision = decide([{**ALLOW, "Condition": condition}], Request("ec2:CreateTags", None, CONTEXT))
     assert (decision == "allowed") is holds
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "changes#*"}}, False),
+        ({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["limits", "changes#*"]}}, True),
+        ({"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["LIMITS", "changes#*"]}}, False),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner", "owner"]}}, True),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner", "o*"]}}, False),
+    ],
+)
+def test_a_set_holds_for_all_values_or_not_at_all(condition: Any, *, holds: bool) -> None:
+    """One value that is not among the expected ones is enough; without any value, it holds, as in AWS."""
+    statement = {**ALLOW, "Condition": condition}
+    assert (decide([statement], Request("dynamodb:PutItem", None, TWO_PARTITIONS)) == "allowed") is holds
+    assert decide([statement], Request("dynamodb:PutItem")) == "allowed"
 
 
 @pytest.mark.parametrize(

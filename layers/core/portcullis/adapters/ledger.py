@@ -1,7 +1,8 @@
 """The write-ahead ledger of changes, and the state of resources, in the hub's DynamoDB table.
 
 - A change: partition ``changes#2026-11``, the month in which it began; sort key its id. It is never deleted.
-- The state of a resource: partition ``111122223333#eu-west-1``, beside what was filed about it.
+- The state of a resource: partition ``state#111122223333#eu-west-1``, apart from what was filed about it: IAM tells
+  partitions from each other, and a sweep, which writes findings, may not write states.
 - What was counted in the last hour against a limit: partition ``limits``.
 
 What belongs together is written in one transaction. States and counts carry a version, which the transaction
@@ -190,7 +191,7 @@ def _unchanged(version: int) -> Item:
 
 
 def _state_key(account_id: str, region: str, kind: Kind, resource_id: str) -> Item:
-    return {"pk": {"S": f"{account_id}#{region}"}, "sk": {"S": f"state#{kind}#{resource_id}"}}
+    return {"pk": {"S": f"state#{account_id}#{region}"}, "sk": {"S": f"state#{kind}#{resource_id}"}}
 
 
 def _limit_key(owner: str) -> Item:

@@ -84,13 +84,21 @@ class SecurityHubSink:
         wanted, found = sorted(set(finding_ids)), set()
         with _switched_on("asking which findings are suppressed", account_id, region):
             for start in range(0, len(wanted), _FILTER_VALUES):
-                ids = [
-                    {"Value": finding_id, "Comparison": "EQUALS"}
-                    for finding_id in wanted[start : start + _FILTER_VALUES]
-                ]
-                pages = self._client_of(account_id, region).get_paginator("get_findings")
-                for page in pages.paginate(Filters={"Id": ids}, PaginationConfig={"PageSize": MAX_BATCH}):
-                    found |= {one["Id"] for one in page["Findings"] if _workflow(one) == "SUPPRESSED"}
+                client = self._client_of(account_id, region)
+                # The hub's account also sees the findings of its members, who choose their ids: ask for ours only.
+                ours = (account_id, Place(client.meta.partition, account_id, region).product_arn)
+                filters = {
+                    "Id": _equals(*wanted[start : start + _FILTER_VALUES]),
+                    "AwsAccountId": _equals(ours[0]),
+                    "ProductArn": _equals(ours[1]),
+                }
+                pages = client.get_paginator("get_findings")
+                for page in pages.paginate(Filters=filters, PaginationConfig={"PageSize": MAX_BATCH}):
+                    found |= {
+                        one["Id"]
+                        for one in page["Findings"]
+                        if _workflow(one) == "SUPPRESSED" and (one["AwsAccountId"], one["ProductArn"]) == ours
+                    }
         return frozenset(found).intersection(wanted)
 
     def note(self, account_id: str, region: str, finding_id: str, text: str) -> None:
@@ -124,6 +132,10 @@ class SecurityHubSink:
             )
             for item in answer.get("FailedFindings", [])
         ]
+
+
+def _equals(*values: str) -> list[dict[str, str]]:
+    return [{"Value": value, "Comparison": "EQUALS"} for value in values]
 
 
 def _workflow(finding: dict[str, Any]) -> str | None:

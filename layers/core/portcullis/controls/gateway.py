@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portcullis.actions import AddRouteTables, CreateGatewayEndpoint
+from portcullis.actions import AddRouteTables, CreateGatewayEndpoint, listed
 from portcullis.controls.control import Control, Parameter
 from portcullis.model import Evaluation, Kind, RouteTable, Snapshot, Status, Vpc, VpcEndpoint
 
@@ -37,7 +37,6 @@ _OBSERVES = (
 _REMEDIATES = ("ec2:CreateTags", "ec2:CreateVpcEndpoint", "ec2:DeleteVpcEndpoints", "ec2:ModifyVpcEndpoint")
 
 _COVERING_STATES = ("available", "pending")
-_SHOWN = 4
 
 
 def gateway_control(control_id: str, *, service: str, required: tuple[str, ...], allowed: str, risk: str) -> Control:
@@ -180,16 +179,11 @@ def _describe(vpc: Vpc, service_name: str, gap: list[RouteTable]) -> str:
     busy = [endpoint.endpoint_id for endpoint in covering if endpoint.route_table_ids]
     idle = [endpoint.endpoint_id for endpoint in covering if not endpoint.route_table_ids]
     elsewhere = "".join(
-        f"; {_listed(ids)} {'covers' if len(ids) == 1 else 'cover'} {what}"
+        f"; {listed(ids)} {'covers' if len(ids) == 1 else 'cover'} {what}"
         for ids, what in ((busy, "only other tables"), (idle, "no table"))
         if ids
     )
-    return f"No {service_name} gateway endpoint on {_listed([_named(table) for table in gap])}{elsewhere}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+    return f"No {service_name} gateway endpoint on {listed([_named(table) for table in gap])}{elsewhere}."
 
 
 def _named(table: RouteTable) -> str:
