@@ -143,6 +143,9 @@ def _wrap_deletion_of_what_they_hang_on() -> None:
         if any(interface.subnet.id == subnet_id for interface in list(backend.enis.values())):
             message = f"The subnet '{subnet_id}' has dependencies and cannot be deleted."
             raise EC2ClientError("DependencyViolation", message)
+        for acl in backend.network_acls.values():  # with the subnet goes its association
+            kept = {key: one for key, one in acl._associations.items() if one.subnet_id != subnet_id}
+            acl._associations = kept
         return original_delete_subnet(backend, subnet_id)
 
     SubnetBackend.delete_subnet = delete_subnet

@@ -78,6 +78,7 @@ def _switch(stage: Stage) -> Iterator[Check]:
 
     stage.turn("enabled")
     stage.sweep()
+    stage.later(minutes=6)
     yield "routes once changes go on", len(stage.endpoints(vpc_id)), SERVICES
     yield "VPCE.1 finding at the end", stage.finding("VPCE.1", vpc_id), "PASSED"
 

@@ -233,6 +233,8 @@ def test_a_subnet_in_use_cannot_be_deleted(ec2: Any, vpc_id: str) -> None:
     assert error_of(ec2.delete_vpc, VpcId=vpc_id)[0] == "DependencyViolation"
     ec2.delete_vpc_endpoints(VpcEndpointIds=[created])
     ec2.delete_subnet(SubnetId=subnet)
+    acls = ec2.describe_network_acls(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])["NetworkAcls"]
+    assert [one["Associations"] for one in acls] == [[]], "a network ACL lists no subnet that is gone"
     ec2.delete_vpc(VpcId=vpc_id)
 
 
