@@ -46,6 +46,7 @@ def organisation(shape: Shape) -> Iterator[MotoAws]:
             organizations.create_account(AccountName=f"member {number}", Email=f"{number}@example.com")
         session.client("sqs").create_queue(QueueName="work.fifo", Attributes={"FifoQueue": "true"})
         keys = {"pk": "HASH", "sk": "RANGE"}
+        session.client("ssm").put_parameter(Name="/portcullis/changes", Value="enabled", Type="String")
         dynamodb: Any = session.client("dynamodb")
         dynamodb.create_table(
             TableName="portcullis",

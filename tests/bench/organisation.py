@@ -335,6 +335,9 @@ class Client:
     def _do_describe_hub(self, _: dict[str, Any]) -> dict[str, Any]:
         return {}
 
+    def _do_get_parameter(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"Parameter": {"Value": "enabled"}}
+
     def _do_batch_import_findings(self, asked: dict[str, Any]) -> dict[str, Any]:
         self._aws.filed += len(asked["Findings"])
         return {"FailedFindings": []}

@@ -120,6 +120,7 @@ def test_what_makes_something_is_undone_by_what_takes_it_back(action: Action, ba
         (DISASSOCIATE, replace(HAS, association_id="assoc-1"), "assoc-0"),
         (DISASSOCIATE, HAS, None),
         (DISASSOCIATE, None, "assoc-0"),
+        (DELETE, None, "vpce-0"),
     ],
 )
 def test_whether_it_was_performed_is_seen_from_what_is_there(

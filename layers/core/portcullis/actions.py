@@ -167,13 +167,11 @@ def accomplished(action: Action, resource: Resource | None, change_id: str) -> s
     ``change_id`` is how an endpoint is known to be the one that this very change created. With a resource that is gone,
     what was to be taken off it is gone, too.
     """
-    match resource:
-        case None:
-            return _taken_off(action)
-        case Instance():
-            return _on_instance(action, resource)
-        case Vpc():
-            return _on_vpc(action, resource, change_id)
+    if resource is None:
+        return _taken_off(action)
+    if isinstance(resource, Instance):
+        return _on_instance(action, resource)
+    return _on_vpc(action, resource, change_id)
 
 
 def _taken_off(action: Action) -> str | None:
