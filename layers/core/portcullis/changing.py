@@ -144,19 +144,27 @@ class Changer:
         if state.pending and (change is None or change.action != action):
             change, state = None, self.abandon(state)
         begun = (change, state) if change else self._begin(work, action, resource, state, wish)
-        by_policy = wish.by == BY_POLICY
         if isinstance(begun, Breach):
-            # Not all that wait at once, when a place is free.
-            turn = int(hashlib.sha256(state.resource_id.encode()).hexdigest(), 16) % SPREAD if by_policy else 0
-            until = begun.until + timedelta(seconds=turn)
-            then = "Portcullis looks again then" if by_policy else "ask again then"
-            detail = (
-                f"The limit of {begun.limit} changes an hour for {begun.whose} is reached until {moment(until)}; "
-                f"{then}. It would {action}."
-            )
-            self._ports.journal.problem("limited", detail, **_fields(work))
-            return Outcome(action, Result.REFUSED, detail=detail, again_at=until), state
-        change, state = begun
+            return self._limited(work, action, begun, by_policy=wish.by == BY_POLICY), state
+        return self._perform(work, resource, *begun, wish)
+
+    def _limited(self, work: Work, action: Action, breach: Breach, *, by_policy: bool) -> Outcome:
+        """Tell that a limit is reached. Not all that wait come at once when a place is free: each has its turn."""
+        number = int(hashlib.sha256(str(work.target.resource_id).encode()).hexdigest(), 16)
+        until = breach.until + timedelta(seconds=number % SPREAD if by_policy else 0)
+        then = "Portcullis looks again then" if by_policy else "ask again then"
+        detail = (
+            f"The limit of {breach.limit} changes an hour for {breach.whose} is reached until {moment(until)}; "
+            f"{then}. It would {action}."
+        )
+        self._ports.journal.problem("limited", detail, **_fields(work))
+        return Outcome(action, Result.REFUSED, detail=detail, again_at=until)
+
+    def _perform(
+        self, work: Work, resource: Resource | None, change: Change, state: ResourceState, wish: Wish
+    ) -> tuple[Outcome, ResourceState]:
+        """Make the call of a change that was begun, and write down how it ended."""
+        action = change.action
         outcome, now = self._ports.remediator.perform(work, action, change.change_id), self._ports.clock.now()
         if outcome.result is Result.RETRY and outcome.resource_id:
             # AWS remembers the token of what is gone: the next try is a change of its own, with another token.
@@ -169,7 +177,7 @@ class Changer:
         made = outcome.resource_id or ""
         after = outcome.after or (_expected(action, resource) if made else {})
         ended = replace(change, progress=_PROGRESS[outcome.result], made=made, detail=outcome.detail, after=after)
-        if outcome.result is Result.FAILED and by_policy:
+        if outcome.result is Result.FAILED and wish.by == BY_POLICY:
             # Neither every look nor every sweep tries in vain again, and counts against the limits.
             until = now + (AGAIN_AFTER if outcome.again_at else DAY)
             state = replace(state, hold=Hold(until, f"{outcome.detail} It tries again at {moment(until)}."))
