@@ -368,8 +368,11 @@ class FakeAws:
             with self.calls.making("perform"), self._acting_as(REMEDIATOR_ROLE):
                 made = place.perform(action, change_id)
         except AwsRefusedError as error:
-            result = Result.FAILED if classify(error.code, error.message) is Fault.TERMINAL else Result.RETRY
-            return Outcome(action, result, detail=f"AWS did not let Portcullis {action}: {error}.")
+            fault = classify(error.code, error.message)
+            result = Result.FAILED if fault is Fault.TERMINAL else Result.RETRY
+            refuted = fault is Fault.CONFLICT and isinstance(action, AssociateInstanceProfile)
+            detail = f"AWS did not let Portcullis {action}: {error}."
+            return Outcome(action, result, detail=detail, is_refuted=refuted)
         except TransientError as error:
             return Outcome(action, Result.RETRY, detail=f"Portcullis could not {action}: {error}.")
         if isinstance(action, CreateGatewayEndpoint) and made not in place.endpoints:

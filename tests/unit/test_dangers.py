@@ -9,11 +9,14 @@ from portcullis.model import Ask, Caller, Cause, Conflict, Request
 from portcullis.policy import Mode
 from portcullis.surroundings import Surroundings
 
-from tests.fakes import World, careful_policy, policy_of, vpc, whole
+from tests.fakes import ACCOUNT, DEFAULT_PROFILE, World, careful_policy, instance, policy_of, vpc, whole
 
 S3_ONLY = {"VPCE_2": Mode.OFF}
 MINUTE = 60
 HOUR = 3600
+CALLS_BEFORE_THE_CHANGE = len(
+    ["load", "states", "observe", "position", "save", "import", "save", "suppressed", "position", "begin"]
+)
 
 
 def actions(world: World) -> list[str]:
@@ -123,3 +126,20 @@ def test_many_tables_do_not_push_the_impact_off_the_finding() -> None:
     assert finding
     assert "choose the custom action Remediate" in finding["Description"]
     assert finding["Description"].endswith("It costs nothing.")
+
+
+def test_the_same_profile_that_somebody_else_associates_meanwhile_is_theirs() -> None:
+    """It is not in the ledger as made, and not taken off for the next one who fails over it."""
+    world = World(policy_of())
+    place = world.aws.region()
+    instance_id = place.launch_instance()
+    profile = world.aws.profiles[ACCOUNT, DEFAULT_PROFILE]
+    world.enqueue(instance(instance_id))
+    world.calls.meanwhile(CALLS_BEFORE_THE_CHANGE, lambda: place.attach_profile(instance_id, profile))
+    world.drain()
+    assert [change.progress for change in world.ledger.entries.values()] == ["abandoned"]
+    conflict = Conflict("AssociateIamInstanceProfile")
+    world.enqueue(instance(instance_id), cause=Cause("Associate/1", Caller.TERRAFORM, conflict=conflict))
+    world.process(5 * MINUTE)
+    assert actions(world) == ["AssociateInstanceProfile"]
+    assert place.instances[instance_id].profile == profile

@@ -166,9 +166,10 @@ class Changer:
         """Make the call of a change that was begun, and write down how it ended."""
         action = change.action
         outcome, now = self._ports.remediator.perform(work, action, change.change_id), self._ports.clock.now()
-        if outcome.result is Result.RETRY and outcome.resource_id:
+        if outcome.result is Result.RETRY and (outcome.resource_id or outcome.is_refuted):
             # AWS remembers the token of what is gone: the next try is a change of its own, with another token.
-            gone = replace(change, progress=Progress.ABANDONED, made=outcome.resource_id, detail=outcome.detail)
+            made = outcome.resource_id or ""
+            gone = replace(change, progress=Progress.ABANDONED, made=made, detail=outcome.detail)
             return outcome, self._end(gone, state)
         if outcome.result is Result.RETRY and now - change.begun_at < TRIED_FOR:
             return outcome, state  # it stays begun: the next look goes on with it

@@ -60,7 +60,10 @@ class Ec2Remediator:
                 return Outcome(action, Result.APPLIED, made, f"{made} was gone already.")
             fault, text = fault_of(error)
             result = Result.FAILED if fault is Fault.TERMINAL else Result.RETRY
-            return Outcome(action, result, detail=f"AWS did not let Portcullis {action}: {text.rstrip('.')}.")
+            # Somebody else may have associated the very same profile: that association is theirs.
+            refuted = fault is Fault.CONFLICT and isinstance(action, AssociateInstanceProfile)
+            detail = f"AWS did not let Portcullis {action}: {text.rstrip('.')}."
+            return Outcome(action, result, detail=detail, is_refuted=refuted)
         except PortcullisError as error:
             result = Result.RETRY if isinstance(error, TransientError) else Result.FAILED
             return Outcome(action, result, detail=f"Portcullis could not {action}: {error}.")
