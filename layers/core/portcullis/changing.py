@@ -134,10 +134,8 @@ class Changer:
         """
         position = self._ports.switch.position()
         if position is Changes.STOPPED or (position is Changes.UNDO_ONLY and not takes_back(action)):
-            detail = (
-                f"Changes are stopped (kill switch: {position}); Portcullis would {action}. "
-                "It looks again with the next sweep."
-            )
+            then = "It looks again with the next sweep." if wish.by == BY_POLICY else "Ask again when they go on."
+            detail = f"Changes are stopped (kill switch: {position}); Portcullis would {action}. {then}"
             self._ports.journal.problem("stopped", detail, **_fields(work))
             return Outcome(action, Result.REFUSED, detail=detail), state
         change = self._ports.ledger.get(state.pending) if state.pending else None

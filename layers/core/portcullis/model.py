@@ -295,8 +295,8 @@ class Outcome:
     RETRY means: look again soon, the cause passes by itself or the world has changed meanwhile; with a
     ``resource_id``, this change once made that, and it is gone. REFUSED: Portcullis
     itself did not let it happen, and looks again at ``again_at``. ``after`` is what was left, as JSON values: the
-    ``route_table_ids`` and the ``policy_digest`` of an endpoint. ``is_refuted``: AWS said that nothing was made, though what
-    is there may look as if it was.
+    ``route_table_ids`` and the ``policy_digest`` of an endpoint. ``is_refuted``: AWS said that nothing was made, though
+    what is there may look as if it was.
     """
 
     action: Action

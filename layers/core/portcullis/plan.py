@@ -188,10 +188,8 @@ def _without_asking(decision: Decision, settings: Settings, planned: str, around
 def _stopped(decision: Decision, planned: str, around: Circumstances) -> Decision | None:
     if not around.switch:
         return None
-    note = (
-        f"Changes are stopped (kill switch: {around.switch}); Portcullis would {planned}. "
-        "It looks again with the next sweep."
-    )
+    then = "Ask again when they go on." if around.approved_by else "It looks again with the next sweep."
+    note = f"Changes are stopped (kill switch: {around.switch}); Portcullis would {planned}. {then}"
     return replace(decision, note=note, stopped=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +164,8 @@ def coverage(profile: str | None, region: str | None, output: str) -> None:
 def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime:
     now = datetime.now(UTC)
     try:
-        return history.moment(value, now) if value else now
+        # Changes may be ahead of this machine's clock, by some seconds, or by days in the local organisation.
+        return history.moment(value, now) if value else now + timedelta(days=31)
     except ValueError as error:
         raise click.BadParameter(f"{error}; write 12h, 7d, 2026-11-01 or 2026-11-01T08:00") from error
 
@@ -175,7 +176,7 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
 @click.option("--account", "account_id", help="Only changes in this account.")
 @click.option("--resource", "resource_id", help="Only changes of this VPC or instance, or of this endpoint on one.")
 @click.option("--since", default="7d", show_default=True, callback=_moment, help="From then: 12h, 7d, a date, a time.")
-@click.option("--until", callback=_moment, help="Before then; the same forms. By default now.")
+@click.option("--until", callback=_moment, help="Before then; the same forms.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many, the latest ones.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def history_(profile: str | None, region: str | None, output: str, **question: Any) -> None:
