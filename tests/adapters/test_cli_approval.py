@@ -36,8 +36,9 @@ REFUSED = {"accepted": False, "message": "Portcullis has not filed it; look its 
 class Terminal:
     """A terminal of somebody who may ask."""
 
-    def __init__(self, function: Script, sts: Script) -> None:
+    def __init__(self, function: Script, sts: Script, security_hub: Script) -> None:
         self.function = function
+        self.security_hub = security_hub
         sts.expect("get_caller_identity", {"Arn": JANE, "Account": "123456789012", "UserId": "x"}, {})
 
     def expect(self, answer: Any, request: dict[str, Any] | None = None, **more: str) -> None:
@@ -47,6 +48,14 @@ class Terminal:
         payload = StreamingBody(io.BytesIO(body), len(body))
         self.function.expect("invoke", {"StatusCode": 200, "Payload": payload, **more}, wanted)
 
+    def shows(self, *descriptions: str) -> None:
+        """Let Security Hub show findings of this id."""
+        names = ("SchemaVersion", "Id", "ProductArn", "GeneratorId", "AwsAccountId", "CreatedAt", "UpdatedAt", "Title")
+        filled = dict.fromkeys(names, "x") | {"Resources": [{"Type": "AwsEc2Vpc", "Id": "x"}]}
+        wanted = {"Filters": {"Id": [{"Value": FINDING, "Comparison": "EQUALS"}]}, "MaxResults": 1}
+        findings = [filled | {"Description": text} for text in descriptions]
+        self.security_hub.expect("get_findings", {"Findings": findings}, wanted)
+
     def run(self, *arguments: str, stdin: str | None = None) -> Result:
         """Run the command line."""
         return CliRunner().invoke(main, list(arguments), input=stdin)
@@ -55,7 +64,7 @@ class Terminal:
 @pytest.fixture
 def terminal(script: Callable[[str], Script], monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """Let the command line reach a scripted function."""
-    scripts = {name: script(name) for name in ("lambda", "sts")}
+    scripts = {name: script(name) for name in ("lambda", "sts", "securityhub")}
 
     class Session:
         """Gives the scripted clients."""
@@ -66,7 +75,7 @@ def terminal(script: Callable[[str], Script], monkeypatch: pytest.MonkeyPatch) -
             return scripts[service].client
 
     monkeypatch.setattr(boto3, "Session", lambda **_: Session())
-    return Terminal(scripts["lambda"], scripts["sts"])
+    return Terminal(scripts["lambda"], scripts["sts"], scripts["securityhub"])
 
 
 def asked(*, check: bool) -> dict[str, Any]:
@@ -77,6 +86,7 @@ def asked(*, check: bool) -> dict[str, Any]:
 def test_an_approval_is_shown_confirmed_and_sent(terminal: Terminal) -> None:
     """First the function is only asked what it would be about; then, in the caller's name, for it."""
     terminal.expect(ACCEPTED, asked(check=True))
+    terminal.shows("Portcullis proposes to create an endpoint. It touches 3 running instances.")
     terminal.expect(ACCEPTED, asked(check=False))
 
     result = terminal.run("approve", FINDING, stdin="y\n")
@@ -88,6 +98,7 @@ def test_an_approval_is_shown_confirmed_and_sent(terminal: Terminal) -> None:
         "  resource  vpc vpc-1",
         f"  account   {ACCOUNT}",
         f"  Region    {REGION}",
+        "  Portcullis proposes to create an endpoint. It touches 3 running instances.",
         "Ask for that? [y/N]: y",
         "Portcullis looks at it again.",
     ]
@@ -124,6 +135,7 @@ def test_an_undo_shows_the_change(terminal: Terminal) -> None:
 def test_without_a_clear_yes_nothing_is_asked_for(terminal: Terminal, reply: str) -> None:
     """Return, no, or the end of input: exit status 1, and no second call."""
     terminal.expect(ACCEPTED, asked(check=True))
+    terminal.shows("It proposes something.")
 
     result = terminal.run("approve", FINDING, stdin=reply)
 
@@ -135,12 +147,26 @@ def test_without_a_clear_yes_nothing_is_asked_for(terminal: Terminal, reply: str
 def test_yes_does_not_ask_back(terminal: Terminal) -> None:
     """For those who script."""
     terminal.expect(ACCEPTED)
+    terminal.shows()
     terminal.expect(ACCEPTED)
 
     result = terminal.run("approve", FINDING, "--yes")
 
     assert result.exit_code == 0
     assert "Ask for that?" not in result.stdout
+    assert "(Security Hub does not show it here.)" in result.stdout
+
+
+def test_who_may_not_read_findings_may_approve_all_the_same(terminal: Terminal) -> None:
+    """The command says why it shows no text."""
+    terminal.expect(ACCEPTED)
+    terminal.security_hub.refuse("get_findings", "AccessDeniedException")
+    terminal.expect(ACCEPTED)
+
+    result = terminal.run("approve", FINDING, "--yes")
+
+    assert result.exit_code == 0
+    assert "(Security Hub does not show you what it says: AccessDeniedException)" in result.stdout
 
 
 def test_what_is_refused_at_once_is_not_confirmed(terminal: Terminal) -> None:
@@ -156,6 +182,7 @@ def test_what_is_refused_at_once_is_not_confirmed(terminal: Terminal) -> None:
 def test_what_is_refused_after_the_confirmation_is_told(terminal: Terminal) -> None:
     """Somebody else was quicker."""
     terminal.expect(ACCEPTED)
+    terminal.shows()
     terminal.expect(REFUSED)
 
     result = terminal.run("approve", FINDING, "--yes")

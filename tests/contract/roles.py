@@ -235,6 +235,11 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
         "ApproverPolicy": [
             Grant("people approve and undo from a terminal", ["lambda:InvokeFunction"], [at("ApprovalFunction")]),
             Grant(
+                "having read what the finding says",
+                ["securityhub:GetFindings"],
+                [arn("securityhub:${AWS::Region}:${AWS::AccountId}:hub/default")],
+            ),
+            Grant(
                 "and read the history of changes, and nothing else in the table",
                 ["dynamodb:Query"],
                 [at("Table")],
