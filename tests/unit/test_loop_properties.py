@@ -261,7 +261,7 @@ def assert_one_more_sweep_does_nothing(world: World) -> None:
     assert set(world.calls.made) == {"region_enabled", "is_enabled", "open_records", "observe", "answered"}
 
 
-@settings(SETTINGS, max_examples=600)
+@settings(SETTINGS, max_examples=250)
 @given(history=HISTORIES)
 def test_any_history_and_one_sweep_converge(history: list[Step]) -> None:
     """Events in any order, doubled or lost, then one sweep: all is mended, all findings are true, and it is over."""
@@ -279,7 +279,7 @@ def test_any_history_and_one_sweep_converge(history: list[Step]) -> None:
     assert_one_more_sweep_does_nothing(world)
 
 
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=150)
 @given(history=histories(*PEOPLE, *SWEEPS))
 def test_sweeps_alone_suffice_when_all_events_are_lost(history: list[Step]) -> None:
     """Without a single event, now and then a sweep, and one at the end: all is mended, and all findings are true."""
@@ -295,7 +295,7 @@ def test_sweeps_alone_suffice_when_all_events_are_lost(history: list[Step]) -> N
     assert_one_more_sweep_does_nothing(world)
 
 
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=150)
 @given(history=histories(*PEOPLE, *EVENTS, *OVERLAPS), lossless=st.booleans())
 def test_sweeps_amid_the_work_of_the_queue_converge(history: list[Step], *, lossless: bool) -> None:
     """Looks and changes go on in the middle of sweeps, at any of their calls: the end is the same."""
@@ -312,7 +312,7 @@ def test_sweeps_amid_the_work_of_the_queue_converge(history: list[Step], *, loss
     assert_one_more_sweep_does_nothing(world)
 
 
-@settings(SETTINGS, max_examples=600)
+@settings(SETTINGS, max_examples=250)
 @given(history=histories(*PEOPLE, *EVENTS, *SWEEPS, *WISHES), windows=st.booleans())
 def test_wishes_conflicts_and_windows_converge_when_days_have_passed(history: list[Step], *, windows: bool) -> None:
     """With windows or without: every pipeline's second attempt succeeds, and when all holds are over, all is mended."""
@@ -354,7 +354,7 @@ def test_each_control_follows_its_own_mode(history: list[Step], modes: dict[str,
     assert_one_more_sweep_does_nothing(world)
 
 
-@settings(SETTINGS, max_examples=300)
+@settings(SETTINGS, max_examples=150)
 @given(history=histories(*PEOPLE, *EVENTS))
 def test_events_alone_suffice_when_none_is_lost(history: list[Step]) -> None:
     """With every event delivered once and no sweep at all, the end is the same."""
@@ -420,7 +420,7 @@ def plan(world: World, plans: list[tuple[str, Trouble | None]], refusals: list[s
     world.hub.refuse(*refusals)
 
 
-@settings(SETTINGS, max_examples=600)
+@settings(SETTINGS, max_examples=250)
 @given(history=histories(*PEOPLE, *EVENTS), plans=PLANS, refusals=REFUSALS, crash=CRASHES)
 def test_no_trouble_leaves_a_wrong_finding(
     history: list[Step],
@@ -432,7 +432,7 @@ def test_no_trouble_leaves_a_wrong_finding(
     assert_findings_are_true(trouble(history, plans, refusals, crash))
 
 
-@settings(SETTINGS, max_examples=400)
+@settings(SETTINGS, max_examples=200)
 @given(history=histories(*PEOPLE, *EVENTS, *SWEEPS, *OVERLAPS), plans=PLANS, refusals=REFUSALS, crash=CRASHES)
 def test_no_trouble_with_sweeps_outlasts_the_next_sweep(
     history: list[Step],

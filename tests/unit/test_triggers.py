@@ -841,7 +841,7 @@ NEAR_EVENTS = st.builds(
 )
 
 
-@settings(deadline=None, derandomize=True, database=None, max_examples=1000)
+@settings(deadline=None, derandomize=True, database=None, max_examples=300)
 @given(given_event=JSON | NEAR_EVENTS | st.builds(event, PARTS))
 def test_any_json_gives_targets_or_a_refusal(given_event: Json) -> None:
     """Never another exception; and every target is in the envelope's account and Region, with a proper id."""
