@@ -24,7 +24,7 @@ from portcullis.actions import (
 )
 from portcullis.ledger import Breach, Change, Hold, Made, Progress
 from portcullis.model import Kind, Outcome, Result, Scope, Vpc
-from portcullis.plan import BY_POLICY, DAY, moment
+from portcullis.plan import BY_POLICY, DAY, moment, while_stopped
 from portcullis.ports import Changes
 
 if TYPE_CHECKING:
@@ -134,8 +134,7 @@ class Changer:
         """
         position = self._ports.switch.position()
         if position is Changes.STOPPED or (position is Changes.UNDO_ONLY and not takes_back(action)):
-            then = "It looks again with the next sweep." if wish.by == BY_POLICY else "Ask again when they go on."
-            detail = f"Changes are stopped (kill switch: {position}); Portcullis would {action}. {then}"
+            detail = while_stopped(position, str(action), asked=wish.by != BY_POLICY)
             self._ports.journal.problem("stopped", detail, **_fields(work))
             return Outcome(action, Result.REFUSED, detail=detail), state
         change = self._ports.ledger.get(state.pending) if state.pending else None

@@ -162,7 +162,7 @@ class CloserLook:
             leave_alone = max(one.leave_alone for one in judge.settings(looking.resource(key), key))
             looking.states[key] = self._changer.recover(looking.states[key], looking.resource(key), leave_alone)
             for item in items:
-                if self._is_too_old(looking, item):
+                if self._turns_down(looking, item):
                     continue
                 tried = self._take_back_for(looking, item, key, leave_alone)
                 if tried:
@@ -187,8 +187,8 @@ class CloserLook:
         looking.states[key] = state
         return [outcome for outcome in outcomes if outcome.result is not Result.REFUSED]
 
-    def _is_too_old(self, looking: _Looking, item: Work) -> bool:
-        """Tell whether a conflict or a request is out of date: a dead letter, put back days later, say."""
+    def _turns_down(self, looking: _Looking, item: Work) -> bool:
+        """Turn down a conflict or a request that is out of date (a dead letter, put back days later), and tell so."""
         cause, now = item.cause, self._ports.clock.now()
         if not (cause.conflict or cause.request) or (cause.at and now - cause.at <= UP_TO_DATE):
             return False

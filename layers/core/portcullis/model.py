@@ -92,7 +92,7 @@ class Ask(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asks for about the target. ``change_id`` is empty for UNDO of the finding's latest change.
+    """What a person asks for about the target. ``change_id`` names what is to be undone; it is empty for REMEDIATE.
 
     ``by`` says who, as far as that is known: a custom action of Security Hub does not tell.
     """

@@ -188,8 +188,7 @@ def _without_asking(decision: Decision, settings: Settings, planned: str, around
 def _stopped(decision: Decision, planned: str, around: Circumstances) -> Decision | None:
     if not around.switch:
         return None
-    then = "Ask again when they go on." if around.approved_by else "It looks again with the next sweep."
-    note = f"Changes are stopped (kill switch: {around.switch}); Portcullis would {planned}. {then}"
+    note = while_stopped(around.switch, planned, asked=bool(around.approved_by))
     return replace(decision, note=note, stopped=True)
 
 
@@ -240,6 +239,18 @@ def _settling(decision: Decision, planned: str, around: Circumstances) -> Decisi
         "more changes to it put that off."
     )
     return replace(decision, note=note, again_at=window.due_at)
+
+
+def while_stopped(position: str, planned: str, *, asked: bool) -> str:
+    """Say that the kill switch keeps a change from being made, and when it is looked at again.
+
+    Args:
+        position: The kill switch's.
+        planned: What would be done, as a phrase after 'would'.
+        asked: Whether a person asked for it: a request does not wait.
+    """
+    then = "Ask again when they go on." if asked else "It looks again with the next sweep."
+    return f"Changes are stopped (kill switch: {position}); Portcullis would {planned}. {then}"
 
 
 def exempted(exemption: Exemption) -> str:

@@ -230,8 +230,8 @@ class WorkQueue(Protocol):
     def send(self, causes: Sequence[tuple[Target, Cause]]) -> None:
         """Enqueue targets, each with its cause.
 
-        One that already waits, and will be looked at later than now, is not added again for the same kind of caller;
-        a conflict or a request is always added.
+        One that already waits, and will be looked at later than now, is not added again for the same cause (see
+        ``work.sameness``); a request is always added.
 
         Raises:
             TransientError: Some of them could not be enqueued; sending all of them again is harmless.
