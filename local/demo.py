@@ -56,7 +56,7 @@ def run(output: Path) -> int:
     with patch.dict(os.environ, {"POLICY": str(policy)}), LocalOrganisation(parameters=PARAMETERS) as organisation:
         story.ready(time.monotonic() - began)
         start = datetime.now(UTC)
-        stage = Stage(organisation, props={"exempt until": exempt_until})
+        stage = Stage(organisation, props={"exempt until": exempt_until, "policy": str(policy)})
         stage.appoint_approvers()
         for number, scene in enumerate(SCENES, start=1):
             record = _play(number, scene, stage)
@@ -153,7 +153,7 @@ def _act(steps: list[Step]) -> dict[str, Any]:
 def _did(step: Step) -> dict[str, Any]:
     """Tell what a person did: typed a command, or made a call."""
     if step.data.get("step") == "typed":
-        return {"command": step.text, "output": step.data["output"]}
+        return {"command": step.text, "output": step.data["output"], "whole": step.data.get("whole", False)}
     return {"account_id": step.account_id, "region": step.region, **_of(step, "service", "action", "error_code")}
 
 

@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -89,20 +90,41 @@ class Stage:
         self._note("typed", f"portcullis {' '.join(arguments)}", output=printed)
         return printed
 
-    def _run(self, *arguments: str) -> str:
-        role_arn = f"arn:aws:iam::{HUB_ACCOUNT_ID}:role/{self.role_name}"
+    def ask(self, *arguments: str) -> dict[str, Any]:
+        """Ask the command line as a person in this account does, who may find faults (exit status 1); RuntimeError.
+
+        Returns:
+            What ``--output json`` prints. The demo shows the whole of what it prints without.
+        """
+        printed = self._run(*arguments, account_id=self.account_id, region=self.region, accepted=(0, 1))
+        shown = " ".join(Path(word).name if "/" in word else word for word in arguments)
+        self._note("typed", f"portcullis {shown}", output=printed, whole=True)
+        arguments = (*arguments, "--output", "json")
+        printed = self._run(*arguments, account_id=self.account_id, region=self.region, accepted=(0, 1))
+        answer: dict[str, Any] = json.loads(printed)
+        return answer
+
+    def _run(
+        self,
+        *arguments: str,
+        account_id: str = HUB_ACCOUNT_ID,
+        region: str = HOME_REGION,
+        accepted: tuple[int, ...] = (0,),
+    ) -> str:
+        role_name = self.role_name if account_id == HUB_ACCOUNT_ID else MEMBER_ROLE_NAME
+        role_arn = f"arn:aws:iam::{account_id}:role/{role_name}"
         issued = self.organisation.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="ana")["Credentials"]
         environment = {
             "AWS_ENDPOINT_URL": self.organisation.clients.endpoint_url,
             "AWS_ACCESS_KEY_ID": issued["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": issued["SecretAccessKey"],
             "AWS_SESSION_TOKEN": issued["SessionToken"],
-            "AWS_DEFAULT_REGION": HOME_REGION,
+            "AWS_DEFAULT_REGION": region,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
         result = CliRunner().invoke(main, list(arguments), env=environment)
-        if result.exit_code:
+        if result.exit_code not in accepted:
             raise RuntimeError(f"portcullis {arguments[0]} ended with {result.exit_code}: {result.output}")
         return str(result.stdout)
 
@@ -263,9 +285,41 @@ class Stage:
         tagging = [{"ResourceType": "vpc", "Tags": _tags(tags)}] if tags else []
         return str(self.ec2.create_vpc(CidrBlock=cidr, TagSpecifications=tagging)["Vpc"]["VpcId"])
 
-    def create_subnet(self, vpc_id: str, cidr: str) -> str:
-        """Create a subnet, and return its id."""
-        return str(self.ec2.create_subnet(VpcId=vpc_id, CidrBlock=cidr)["Subnet"]["SubnetId"])
+    def create_subnet(self, vpc_id: str, cidr: str, zone: str = "") -> str:
+        """Create a subnet, in a zone if one is given, and return its id."""
+        where = {"AvailabilityZone": zone} if zone else {}
+        return str(self.ec2.create_subnet(VpcId=vpc_id, CidrBlock=cidr, **where)["Subnet"]["SubnetId"])
+
+    def create_group(self, vpc_id: str, name: str) -> str:
+        """Create a security group, and return its id."""
+        return str(self.ec2.create_security_group(VpcId=vpc_id, GroupName=name, Description=name)["GroupId"])
+
+    def groups(self, vpc_id: str, name: str) -> list[str]:
+        """Return the ids of the security groups of a name."""
+        wanted = [{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "group-name", "Values": [name]}]
+        return [group["GroupId"] for group in self.ec2.describe_security_groups(Filters=wanted)["SecurityGroups"]]
+
+    def default_acl(self, vpc_id: str) -> tuple[str, str]:
+        """Return the id of a VPC's default network ACL, and that of its association with the only subnet."""
+        wanted = [{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "default", "Values": ["true"]}]
+        (acl,) = self.ec2.describe_network_acls(Filters=wanted)["NetworkAcls"]
+        return str(acl["NetworkAclId"]), str(acl["Associations"][0]["NetworkAclAssociationId"])
+
+    def interface_endpoints(self, vpc_id: str) -> dict[str, int]:
+        """Return in how many subnets each interface endpoint of a VPC is, by the service's short name."""
+        listed = self.ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])["VpcEndpoints"]
+        alive = [one for one in listed if one["VpcEndpointType"] == "Interface" and one["State"] != "deleted"]
+        return {one["ServiceName"].split(f"{self.region}.")[1]: len(one["SubnetIds"]) for one in alive}
+
+    def endpoint_policy(self, vpc_id: str, service: str) -> str:
+        """Return the policy of a VPC's gateway endpoint."""
+        listed = self.ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])["VpcEndpoints"]
+        return str(next(one["PolicyDocument"] for one in listed if one["ServiceName"].endswith(f".{service}")))
+
+    def connect_endpoints(self, vpc_id: str) -> int:
+        """Count the EC2 Instance Connect Endpoints of a VPC."""
+        wanted = [{"Name": "vpc-id", "Values": [vpc_id]}]
+        return len(self.ec2.describe_instance_connect_endpoints(Filters=wanted)["InstanceConnectEndpoints"])
 
     def create_table(self, vpc_id: str, subnet_id: str = "") -> str:
         """Create a route table, for a subnet or for none, and return its id."""

@@ -54,7 +54,11 @@ def _act(act: dict[str, Any]) -> None:
             _row("people", f"{place}: {', '.join(_counted(calls))}")
         for one in calls if what == "typed" else ():
             _row("typed", one["command"])
-            _rows("", (one["output"] or "").splitlines()[-1:])
+            lines = (one["output"] or "").splitlines()
+            if one["whole"]:
+                _screen(lines)
+            else:
+                _rows("", lines[-1:])
     _looked(act["targets"])
     if act["sweeps"]["looks"]:
         _row("sweep", f"looks at {act['sweeps']['looks']} account-Regions")
@@ -176,6 +180,22 @@ def _rows(label: str, texts: list[str]) -> None:
         _row(label, text)
     if len(texts) > _SHOWN:
         _row("", f"... and {len(texts) - _SHOWN} more")
+
+
+def _screen(lines: list[str]) -> None:
+    """Print what a terminal showed, as it was; what is too long for this one goes on below, further in."""
+    for line in lines:
+        margin = " " * (len(line) - len(line.lstrip()))
+        wrapped = textwrap.wrap(
+            line,
+            _WIDTH,
+            initial_indent=f"    {margin}",
+            subsequent_indent=f"      {margin}",
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        for part in wrapped or [""]:
+            _print(part)
 
 
 def _row(label: str, text: str) -> None:

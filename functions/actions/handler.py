@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import boto3
+from custom_actions import CustomActions
 from portcullis import bootstrap
+from portcullis.adapters.calls import CONFIG
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -14,4 +17,4 @@ if TYPE_CHECKING:
 @bootstrap.logger().inject_lambda_context
 def handler(event: dict[str, Any], _: LambdaContext) -> None:
     """Answer a request of CloudFormation."""
-    bootstrap.custom_actions().handle(event)
+    CustomActions(boto3.client("securityhub", config=CONFIG), bootstrap.journal()).handle(event)

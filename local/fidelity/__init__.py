@@ -15,15 +15,21 @@ from . import (
     cloudtrail,
     dynamodb,
     ec2_endpoints,
+    ec2_instance_connect,
     ec2_instances,
+    ec2_interface_endpoints,
+    ec2_security_groups,
     eventbridge,
     hooks,
+    iam_simulation,
     lambda_functions,
     organizations,
     regions,
+    route53,
     s3,
     scheduler,
     securityhub,
+    ssm,
     stepfunctions,
 )
 from .hooks import ApiCall, DeliveryFailure, Hooks
@@ -31,8 +37,9 @@ from .hooks import ApiCall, DeliveryFailure, Hooks
 __all__ = ["ApiCall", "DeliveryFailure", "Hooks", "install"]
 
 _MODULES = (
-    *(by_hand, dynamodb, eventbridge, ec2_endpoints, ec2_instances, lambda_functions, organizations, regions, s3),
-    *(scheduler, securityhub, stepfunctions),
+    *(by_hand, dynamodb, eventbridge, ec2_endpoints, ec2_instance_connect, ec2_instances, ec2_interface_endpoints),
+    *(ec2_security_groups, iam_simulation, lambda_functions, organizations, regions, route53, s3, scheduler),
+    *(securityhub, ssm, stepfunctions),
 )
 _lock = threading.Lock()
 _patches = [

@@ -20,7 +20,7 @@ from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from . import calls, hooks, regions
+from . import calls, ec2_instance_connect, hooks, regions
 
 Statement = Mapping[str, Any]
 Decision = Literal["allowed", "denied", "not allowed"]
@@ -30,9 +30,10 @@ SESSION_SECONDS = 3600
 """How long a session that a service starts lives."""
 
 _AWS_KEYS = r"aws:(PrincipalOrgID|PrincipalArn|ResourceOrgID|SourceArn|SourceAccount|TagKeys|(Request|Resource)Tag/.+)"
-_EC2_KEYS = r"ec2:(CreateAction|InstanceProfile|NewInstanceProfile|VpceServiceName)"
-_OTHER_KEYS = r"dynamodb:LeadingKeys|iam:PassedToService|securityhub:ASFFSyntaxPath/.+|sts:RoleSessionName"
-_KEYS = re.compile(rf"{_AWS_KEYS}|{_EC2_KEYS}|{_OTHER_KEYS}", re.IGNORECASE)
+_EC2_KEYS = r"ec2:(CreateAction|InstanceProfile|NewInstanceProfile|VpceServiceName|VpceServiceOwner)"
+_IAM_KEYS = r"iam:(AWSServiceName|PassedToService)|sts:RoleSessionName"
+_OTHER_KEYS = r"dynamodb:LeadingKeys|securityhub:ASFFSyntaxPath/.+"
+_KEYS = re.compile(rf"{_AWS_KEYS}|{_EC2_KEYS}|{_IAM_KEYS}|{_OTHER_KEYS}", re.IGNORECASE)
 # Keys with several values, the one set operator that is known for each, and the keys of a context that end in the
 # values; and the operators for the others.
 _SETS = {
@@ -40,7 +41,7 @@ _SETS = {
     "dynamodb:leadingkeys": ("ForAllValues:StringLike", "dynamodb:leadingkeys/"),
 }
 _OPERATORS = {"StringEquals", "StringLike", "ArnEquals", "ArnLike", "Null"}
-_SAY_ACCESS_DENIED = ("cloudformation", "cloudwatch", "iam", "s3", "sns", "sqs", "sts")
+_SAY_ACCESS_DENIED = ("cloudformation", "cloudwatch", "iam", "route53", "s3", "sns", "sqs", "sts")
 # Where an action is not called as the operation is, or its prefix as boto3 calls the service.
 _ACTIONS = {("lambda", "Invoke"): "InvokeFunction"}
 _PREFIXES = {"stepfunctions": "states"}
@@ -57,6 +58,14 @@ _NAMING = {
     "sts": ("RoleArn", "{name}"),
 }
 _EC2_KINDS = {"vpce": "vpc-endpoint", "vpc": "vpc", "rtb": "route-table", "subnet": "subnet", "i": "instance"}
+_EC2_KINDS |= {"sg": "security-group", "eice": "instance-connect-endpoint"}
+# What a call creates, which is a resource of its own to be allowed, always or if it gets tags.
+_EC2_CREATED = {
+    "CreateVpcEndpoint": "vpc-endpoint",
+    "CreateSecurityGroup": "security-group",
+    "CreateInstanceConnectEndpoint": "instance-connect-endpoint",
+}
+_EC2_TAGGED = {f"AuthorizeSecurityGroup{one}": "security-group-rule" for one in ("Ingress", "Egress")}
 
 
 class UnsupportedPolicyError(Exception):
@@ -71,12 +80,21 @@ class AssumeRoleDeniedError(Exception):
 class Request:
     """What is asked: an action on a resource (None: not evident, so not compared), and the known condition keys.
 
-    Keys are lower case: IAM's are case-insensitive, except for the tag after the slash.
+    Keys are lower case: IAM's are case-insensitive, except for the tag after the slash. A simulation has a set for the
+    keys that are `missing` in it; otherwise there must be none.
     """
 
     action: str
     resource: str | None = None
     context: Mapping[str, str] = field(default_factory=dict)
+    missing: set[str] | None = None
+
+
+def context_of(key: str, value: str) -> dict[str, str]:
+    """Return a value of a condition key as the context of a request has it."""
+    head, slash, tag = key.partition("/")
+    set_prefix = _SETS.get(key.lower(), ("", ""))[1]
+    return {f"{set_prefix}{value}": ""} if set_prefix else {head.lower() + slash + tag: value}
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -84,19 +102,20 @@ def _as_list(value: Any) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _statements(document: str) -> tuple[Statement, ...]:
+def statements(document: str) -> tuple[Statement, ...]:
+    """Return the statements of a policy."""
     return tuple(_as_list(json.loads(document)["Statement"]))
 
 
 def decide(all_statements: Iterable[Statement], request: Request, callers: Collection[str] | None = None) -> Decision:
     """Return IAM's verdict; for a resource policy, `callers` are the names of the caller (see `names_of`)."""
-    effects = {one["Effect"] for one in all_statements if _applies(one, request, callers)}
+    effects = {one["Effect"] for one in all_statements if applies(one, request, callers)}
     return "denied" if "Deny" in effects else "allowed" if effects else "not allowed"
 
 
 def allows(policy: str | None, request: Request, callers: Collection[str]) -> bool:
     """Return whether a resource policy, or a role's trust policy, lets a caller do something."""
-    return decide(_statements(policy) if policy else (), request, callers) == "allowed"
+    return decide(statements(policy) if policy else (), request, callers) == "allowed"
 
 
 def names_of(account_id: str, *arns: str | None) -> set[str]:
@@ -104,20 +123,22 @@ def names_of(account_id: str, *arns: str | None) -> set[str]:
     return {account_id, f"arn:aws:iam::{account_id}:root", *filter(None, arns)}
 
 
-def _applies(statement: Statement, request: Request, callers: Collection[str] | None) -> bool:
-    if unknown := {"NotAction", "NotResource", "NotPrincipal"} & set(statement):
-        raise UnsupportedPolicyError(f"{', '.join(unknown)} is not evaluated here")
+def applies(statement: Statement, request: Request, callers: Collection[str] | None = None) -> bool:
+    """Return whether a statement is about a request, so that its effect counts."""
+    if "NotPrincipal" in statement or ("NotResource" in statement and request.resource is None):
+        raise UnsupportedPolicyError("NotPrincipal, and NotResource without a resource, are not evaluated here")
     if callers is not None and not _names(statement.get("Principal", {}), callers):
         return False
-    if not any(_like(pattern.lower(), request.action.lower()) for pattern in _as_list(statement["Action"])):
-        return False
+    actions = _as_list(statement.get("Action") or statement["NotAction"])
+    named = any(_like(pattern.lower(), request.action.lower()) for pattern in actions)
     # A trust policy has no Resource: it is about the role that carries it.
-    resources = _as_list(statement.get("Resource", "*"))
-    if request.resource is not None and not any(_like(pattern, request.resource) for pattern in resources):
+    resources = _as_list(statement.get("Resource") or statement.get("NotResource", "*"))
+    on_it = request.resource is None or any(_like(pattern, request.resource) for pattern in resources)
+    if named == ("NotAction" in statement) or on_it == ("NotResource" in statement):
         return False
     # All of them, so that an unknown one is found even if another decides.
     conditions = [(op, *item) for op, block in statement.get("Condition", {}).items() for item in block.items()]
-    verdicts = [_holds(operator, key, _as_list(expected), request.context) for operator, key, expected in conditions]
+    verdicts = [_holds(operator, key, _as_list(expected), request) for operator, key, expected in conditions]
     return all(verdicts)
 
 
@@ -130,22 +151,30 @@ def _names(principal: Any, callers: Collection[str]) -> bool:
     return any(name == "*" or name in callers for names in principal.values() for name in _as_list(names))
 
 
-def _holds(operator: str, key: str, expected: list[str], context: Mapping[str, str]) -> bool:
-    """Evaluate one line of a Condition block; it fails when the request does not have the key."""
+def _holds(operator: str, key: str, expected: list[str], request: Request) -> bool:
+    """Evaluate one line of a Condition block; unless it is negated, it fails when the request does not have the key."""
     of_all, values_after = _SETS.get(key.lower(), (None, ""))
-    if operator not in ({of_all} if of_all else _OPERATORS) or not _KEYS.fullmatch(key):
+    values = [name.removeprefix(values_after) for name in request.context if of_all and name.startswith(values_after)]
+    head, slash, tag = key.partition("/")
+    actual = request.context.get(head.lower() + slash + tag)
+    plain = operator.removesuffix("IfExists").replace("Not", "", 1)
+    if request.missing is not None and actual is None and not values:
+        request.missing.add(key)
+        if plain == "Null":
+            return "true" in expected
+        return operator.startswith("ForAllValues:") or (plain != operator and not operator.startswith("ForAnyValue:"))
+    known = request.missing is not None or _KEYS.fullmatch(key)
+    if not known or (operator != of_all if of_all else plain not in _OPERATORS):
         raise UnsupportedPolicyError(f"the condition {operator} on {key} is not evaluated here")
     if of_all:  # as in AWS, it holds where there are no values
         compare = _like if of_all.endswith("Like") else str.__eq__
-        values = [name.removeprefix(values_after) for name in context if name.startswith(values_after)]
         return all(any(compare(one, value) for one in expected) for value in values)
-    head, slash, tag = key.partition("/")
-    actual = context.get(head.lower() + slash + tag)
-    if operator == "Null":
+    if plain == "Null":
         return [str(actual is None).lower()] == expected
-    if actual is None or operator == "StringEquals":
-        return actual in expected
-    return any(_like(value, actual) for value in expected)
+    if actual is None:
+        return plain != operator
+    equal = actual in expected if plain == "StringEquals" else any(_like(value, actual) for value in expected)
+    return equal != ("Not" in operator)
 
 
 def _like(pattern: str, value: str) -> bool:
@@ -153,17 +182,22 @@ def _like(pattern: str, value: str) -> bool:
     return fnmatchcase(value, pattern.replace("[", "[[]"))
 
 
-def _role_by_arn(role_arn: str) -> Any:
+def role_by_arn(role_arn: str) -> Any:
     """Return moto's role with an ARN, or None."""
     account_id = role_arn.split(":")[4] if role_arn.startswith("arn:aws:iam::") else "000000000000"
     return next((role for role in list(iam_backends[account_id]["aws"].roles.values()) if role.arn == role_arn), None)
 
 
+def policies_of(role: Any) -> dict[str, str]:
+    """Return a role's inline and attached policies, by the id that the policy simulator gives them."""
+    inline = {f"role_{role.name}_{name}": str(document) for name, document in role.policies.items()}
+    attached = [(policy.name, one) for policy in role.managed_policies.values() for one in policy.versions]
+    return inline | {name: str(version.document) for name, version in attached if version.is_default}
+
+
 def decide_for_role(role: Any, request: Request) -> Decision:
     """Return what a role's inline and attached policies say about a request."""
-    attached = [version for policy in role.managed_policies.values() for version in policy.versions]
-    documents = [*role.policies.values(), *(version.document for version in attached if version.is_default)]
-    return decide([statement for document in documents for statement in _statements(document)], request)
+    return decide([one for document in policies_of(role).values() for one in statements(document)], request)
 
 
 def role_trusting(role_arn: str, service: str, account_id: str | None = None, source_arn: str | None = None) -> Any:
@@ -175,7 +209,7 @@ def role_trusting(role_arn: str, service: str, account_id: str | None = None, so
     Raises:
         AssumeRoleDeniedError: there is none, or its trust policy does not let the service assume it.
     """
-    role = _role_by_arn(role_arn)
+    role = role_by_arn(role_arn)
     if role is None:
         raise AssumeRoleDeniedError(f"there is no role {role_arn}")
     sources = {"aws:sourceaccount": account_id, "aws:sourcearn": source_arn}
@@ -217,6 +251,8 @@ def _permissions(call: calls.Call) -> list[Request]:
         if call.service == "scheduler" and "Target" in call.request:
             passed = {"iam:passedtoservice": "scheduler.amazonaws.com"}
             needed.append(Request("iam:PassRole", call.request["Target"]["RoleArn"], passed))
+        if call.action == "ListHostedZonesByVPC":
+            needed.append(Request("ec2:DescribeVpcs"))
     about_caller = _about_caller(call)
     return [
         Request(one.action, one.resource, {**about_caller, **_about_resource(one.resource), **one.context})
@@ -293,12 +329,24 @@ def _resources(call: calls.Call) -> Sequence[str | None]:
             named = [f"arn:aws:organizations::{call.account_id}:{kind}/{organisation}/{request['ChildId']}"]
         case "stepfunctions":
             named = [request[key] for key in ("stateMachineArn", "executionArn", "mapRunArn") if key in request]
+        case "iam" if _NAMING["iam"][0] not in request:
+            named = _roles_named(call)
+        case "ssm" if "SettingId" in request:
+            named = [f"arn:aws:ssm:{place}:servicesetting{request['SettingId']}"]
         case service if service in _NAMING and _NAMING[service][0] in request:
             parameter, arn = _NAMING[service]
             name = re.sub(r"^(/|https?://[^/]+/|arn:aws:lambda:.*:)", "", request[parameter])
             about = {"group": request.get("GroupName", "default"), "account": call.account_id, "region": call.region}
             named = [arn.format(name=name.replace("/", ":") if service == "sqs" else name, place=place, **about)]
     return named or [None]
+
+
+def _roles_named(call: calls.Call) -> list[str]:
+    """Return the ARN of the role that a call to IAM names, by name or ARN; nothing where it names none."""
+    if "RoleName" not in call.request:
+        return [call.request[name] for name in ("PolicySourceArn",) if name in call.request]
+    name, roles = call.request["RoleName"], list(iam_backends[call.account_id]["aws"].roles.values())
+    return [one.arn for one in roles if one.name == name] or [f"arn:aws:iam::{call.account_id}:role/{name}"]
 
 
 def _ec2(call: calls.Call) -> list[Request]:
@@ -316,14 +364,34 @@ def _ec2(call: calls.Call) -> list[Request]:
             own = {f"aws:resourcetag/{key}": tag for key, tag in tags_of.get(value, {}).items()}
             about = {**own, **requested, **profiles.get(value, {}), **_new_profile(call)}
             needed.append(Request(action, f"{place}:{kind}/{value}", about))
-    if call.action == "CreateVpcEndpoint":
-        tags = _requested(tag for one in call.request.get("TagSpecifications", ()) for tag in one["Tags"])
-        service = {"ec2:vpceservicename": call.request["ServiceName"]}
-        needed.append(Request(action, f"{place}:vpc-endpoint/*", {**tags, **service}))
+    tags = _requested(tag for one in call.request.get("TagSpecifications", ()) for tag in one["Tags"])
+    created = _EC2_CREATED.get(call.action) or (_EC2_TAGGED.get(call.action) if tags else None)
+    if created:
+        # Every service that there is here is one of AWS.
+        named = {"ec2:vpceservicename": call.request.get("ServiceName", ""), "ec2:vpceserviceowner": "amazon"}
+        service = named if created == "vpc-endpoint" else {}
+        needed.append(Request(action, f"{place}:{created}/*", {**tags, **service}))
         if tags:
-            tagging = {**tags, "ec2:createaction": call.action}
-            needed.append(Request("ec2:CreateTags", f"{place}:vpc-endpoint/*", tagging))
-    return (needed or [Request(action)]) + _passed_roles(call)
+            needed.append(Request("ec2:CreateTags", f"{place}:{created}/*", {**tags, "ec2:createaction": call.action}))
+    return (needed or [Request(action)]) + _passed_roles(call) + _dependent(call, needed)
+
+
+def _dependent(call: calls.Call, needed: list[Request]) -> list[Request]:
+    """Return what else the caller of EC2 must be allowed, for what EC2 does on the caller's behalf."""
+    request = call.request
+    if call.action == "CreateVpcEndpoint" and request.get("VpcEndpointType") == "Interface":
+        private_dns = request.get("PrivateDnsEnabled", True)
+        return [Request("route53:AssociateVPCWithHostedZone")] if private_dns else []
+    if call.action != "CreateInstanceConnectEndpoint":
+        return []
+    places = [one.resource for one in needed if one.resource and re.search(":(subnet|security-group)/", one.resource)]
+    created = f"arn:aws:ec2:{call.region}:{call.account_id}:network-interface/*"
+    also = [Request("ec2:CreateNetworkInterface", one) for one in (*places, created)]
+    if ec2_instance_connect.needs_role(call.account_id):
+        service, name = ec2_instance_connect.SERVICE, ec2_instance_connect.ROLE_NAME
+        role = f"arn:aws:iam::{call.account_id}:role/aws-service-role/{service}/{name}"
+        also.append(Request("iam:CreateServiceLinkedRole", role, {"iam:awsservicename": service}))
+    return also
 
 
 def _requested(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
@@ -360,7 +428,7 @@ def _refusal(call: calls.Call, request: Request, reason: str) -> calls.Refusal:
 
 def _check_identity(call: calls.Call) -> None:
     """Refuse a call of an enforced session that the role's own policies do not allow."""
-    role = _role_by_arn(str(call.principal.role_arn))
+    role = role_by_arn(str(call.principal.role_arn))
     if role is None:
         raise calls.Refusal("AccessDenied", f"there is no role {call.principal.role_arn}")
     if call.principal.expires_at <= hooks.installed.clock():
@@ -376,7 +444,7 @@ def _check_identity(call: calls.Call) -> None:
 
 def _check_trust(call: calls.Call) -> None:
     """Refuse AssumeRole when the role is missing, or its trust policy does not let the caller do all that it asks."""
-    role = _role_by_arn(str(call.request.get("RoleArn")))
+    role = role_by_arn(str(call.request.get("RoleArn")))
     callers = names_of(call.account_id, call.principal.arn, call.principal.role_arn)
     about = {**_about_caller(call), **_about_resource(call.request.get("RoleArn"))}
     about["sts:rolesessionname"] = call.request["RoleSessionName"]

@@ -21,12 +21,16 @@ from . import calls, eventbridge, hooks
 INVOKED_BY, FROM_CONSOLE = "x-local-invoked-by", "x-local-from-console"
 """Headers by which a caller says that it is a service of AWS, or somebody in a browser."""
 
-_NEW_DIALECT = re.compile(r"CreateDefaultVpc|CreateFleet|.*(VpcEndpoint|IamInstanceProfile|InstanceConnectEndpoint).*")
+_NEW_DIALECT = re.compile(
+    # No capture of those of VpcCidrBlock is public: they are as old as those that write like this.
+    r"CreateDefaultVpc|CreateFleet|.*(VpcEndpoint|VpcCidrBlock|IamInstanceProfile|InstanceConnectEndpoint).*"
+)
 # In the old dialect these lists are not simply called after their parameter: (name, name in an element).
 _OLD_LIST_NAMES = {
     "instanceId": ("instancesSet", "instanceId"),
     "resourceId": ("resourcesSet", "resourceId"),
     "securityGroupId": ("groupSet", "groupId"),
+    **{name: (name, "") for name in ("groups", "ipPermissions", "ipRanges", "ipv6Ranges", "prefixListIds")},
 }
 
 

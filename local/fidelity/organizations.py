@@ -66,6 +66,22 @@ def is_delegated(management_id: str, account_id: str) -> bool:
     return any(one.account.id == account_id for one in organizations_backends[management_id][_PARTITION].admins)
 
 
+def service_control_policies(account_id: str) -> list[list[str]]:
+    """Return the policies of an account and of all that is above it; nothing if none restricts it.
+
+    The management account is not restricted, nor is an account that belongs to no organisation.
+    """
+    management_id, _ = organizations_backends.master_accounts.get(account_id, (account_id, None))
+    backend = organizations_backends[management_id][_PARTITION]
+    nodes: dict[str, Any] = {one.id: one for one in (*backend.ou, *backend.accounts)}
+    levels, node = [], None if management_id == account_id else nodes.get(account_id)
+    while node is not None:
+        policies = [one.content for one in node.attached_policies if one.type == "SERVICE_CONTROL_POLICY"]
+        levels.append(policies)
+        node = nodes.get(getattr(node, "parent_id", None) or "")
+    return levels
+
+
 def accounts_below(management_id: str, parent_ids: Iterable[str]) -> list[str]:
     """Return the active accounts in the units and in all that is below them, the management account included."""
     backend = organizations_backends[management_id][_PARTITION]

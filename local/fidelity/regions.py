@@ -21,7 +21,7 @@ _ERRORS = {
     "sts": ("InvalidClientTokenId", "The security token included in the request is invalid."),
 }
 _ERROR = ("UnrecognizedClientException", "The security token included in the request is invalid.")
-_GLOBAL = ("iam", "organizations")
+_GLOBAL = ("iam", "organizations", "route53")
 _REGIONS = {one.name: one for one in RegionsAndZonesBackend.regions if not one.name.startswith(("cn-", "us-gov-"))}
 
 

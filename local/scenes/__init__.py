@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .catalogue import SCENES as CATALOGUE
 from .instances import SCENES as INSTANCES
 from .limits import BREAKER, EXEMPTION
 from .networks import SCENES as NETWORKS
@@ -17,6 +18,7 @@ SCENES = (
     BEGINNING,
     *NETWORKS,
     *INSTANCES,
+    *CATALOGUE,
     EXEMPTION,
     *TERRAFORM,
     *PEOPLE,

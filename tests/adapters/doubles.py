@@ -46,6 +46,7 @@ class PreparedAccounts(Accounts):
     """Hands out prepared clients instead of assuming roles, and remembers what was asked for."""
 
     def __init__(self, **clients: Any) -> None:
+        self.partition = "aws"
         self.clients = clients
         self.asked: list[tuple[str, str, str, Role]] = []
         self.works: list[Work] = []

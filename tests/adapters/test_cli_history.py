@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from portcullis.actions import AssociateInstanceProfile, CreateGatewayEndpoint, DeleteEndpoint
 from portcullis.adapters.ledger import DynamoDbLedger
-from portcullis.cli import history, main
+from portcullis.cli import main, options
 from portcullis.ledger import Change, Progress, ResourceState
 from portcullis.model import Kind
 
@@ -226,15 +226,23 @@ def test_no_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--since", "yesterday"], ["--until", "7 days"], ["--since", "2026-13-01"], ["--limit", "0"]]
+    ("arguments", "message"),
+    [
+        (["--since", "foo"], "'foo' is no time; write 12h, 7d, 2026-11-01 or 2026-11-01T08:00"),
+        (["--until", "7 days"], "'7 days' is no time"),
+        (["--since", "2026-13-01"], "'2026-13-01' is no time"),
+        (["--limit", "0"], "0 is not in the range"),
+        (["--account", "99"], "'99' is not the id of an account, twelve digits"),
+    ],
 )
 @pytest.mark.usefixtures("hub")
-def test_what_cannot_be_understood_is_told(arguments: list[str]) -> None:
-    """Exit status 2, and which option it is."""
+def test_what_cannot_be_understood_is_told(arguments: list[str], message: str) -> None:
+    """Exit status 2, which option it is, and what would be right."""
     result = run(*arguments)
 
     assert result.exit_code == 2
     assert f"Invalid value for '{arguments[0]}'" in result.stderr
+    assert message in result.stderr
 
 
 def test_a_hub_that_cannot_be_read(hub: DynamoDbLedger, table: Any) -> None:
@@ -265,11 +273,11 @@ def test_a_hub_that_cannot_be_read(hub: DynamoDbLedger, table: Any) -> None:
 )
 def test_times_are_read(text: str, expected: datetime) -> None:
     """Ago, dates and times; in UTC where they name no zone."""
-    assert history.moment(text, datetime(2026, 11, 23, 12, tzinfo=UTC)) == expected
+    assert options.moment(text, datetime(2026, 11, 23, 12, tzinfo=UTC)) == expected
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-7d", "7y", "1000d", "now", "2026-11-31"])
 def test_other_times_are_refused(text: str) -> None:
     """With a reason that the command shows."""
     with pytest.raises(ValueError, match=r"."):
-        history.moment(text, NOW)
+        options.moment(text, NOW)

@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 
+import custom_actions
 import pytest
-from portcullis.adapters import custom_actions
-from portcullis.adapters.custom_actions import PHYSICAL_ID, CustomActions
+from custom_actions import PHYSICAL_ID, CustomActions
 
 from tests.adapters.doubles import ACCOUNT, REGION, Script
 

@@ -17,13 +17,13 @@ from portcullis.actions import (
     CreateGatewayEndpoint,
     DeleteEndpoint,
     DisassociateInstanceProfile,
-    RemoveRouteTables,
+    RemoveFromEndpoint,
 )
 from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.ledger import DynamoDbLedger
 from portcullis.errors import TransientError
-from portcullis.ledger import Breach, Change, Hold, Made, Progress, ResourceState, Window
-from portcullis.model import Kind
+from portcullis.ledger import Breach, Change, Hold, Progress, ResourceState, Window
+from portcullis.model import Kind, Made
 from portcullis.policy import Limits
 
 from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION, TABLE, Wire
@@ -44,7 +44,7 @@ CREATE = CreateGatewayEndpoint("VPCE.1", "vpc-1", S3, ("rtb-1", "rtb-2"))
 ACTIONS: list[Action] = [
     CREATE,
     AddRouteTables("VPCE.1", "vpc-1", "vpce-1", S3, ("rtb-2",)),
-    RemoveRouteTables("VPCE.1", "vpc-1", "vpce-1", S3, ("rtb-2",)),
+    RemoveFromEndpoint("VPCE.1", "vpc-1", "vpce-1", S3, ("rtb-2",)),
     DeleteEndpoint("VPCE.1", "vpc-1", "vpce-1", S3),
     AssociateInstanceProfile("ROLE.1", "i-1", "portcullis-default"),
     DisassociateInstanceProfile("ROLE.1", "i-1", "portcullis-default", "iip-assoc-1"),
@@ -56,9 +56,9 @@ FULL_STATE = ResourceState(
     "vpc-1",
     pending="20261123T120000Z-0000000001",
     window=Window(NOON, NOON + 5 * MINUTE, "terraform", "digest"),
-    hold=Hold(NOON + HOUR, "somebody's own call failed"),
-    made={"vpce-1": Made("20261123T110000Z-0000000002", ("rtb-1", "rtb-2"), "abc"), "vpce-2": Made("x")},
-    latest={"VPCE.1": "20261123T110000Z-0000000002"},
+    holds={"": Hold(NOON + HOUR, "somebody's own call failed"), "VPCE.3": Hold(NOON, "a conflict", needless=True)},
+    made={"vpce-1": Made("20261123T110000Z-0000000002", ("rtb-1", "rtb-2"), ("subnet-1",), "abc"), "vpce-2": Made("x")},
+    applied={"20261123T110000Z-0000000002": ("VPCE.1", "vpce-1")},
     changed_at=(NOON - HOUR, NOON),
     again_at=NOON + 5 * MINUTE,
 )
@@ -420,7 +420,7 @@ def test_an_outcome_ends_what_is_pending(world: World, progress: Progress) -> No
     """The change and the state at once; what else the caller noted in the state is kept."""
     begun = world.begun()
     outcome = replace(applied(change()), progress=progress)
-    noted = replace(begun, latest={"VPCE.1": outcome.change_id})
+    noted = replace(begun, applied={outcome.change_id: ("VPCE.1", "vpce-1")})
 
     ended = world.ledger.end(outcome, noted)
 
@@ -456,7 +456,7 @@ def test_an_outcome_is_not_written_twice(world: World) -> None:
 def test_what_is_taken_back_says_by_what(world: World, progress: Progress) -> None:
     """When the change that takes it back was applied, and only then."""
     first = applied(change())
-    ended = world.ledger.end(first, replace(world.begun(), latest={"VPCE.1": first.change_id}))
+    ended = world.ledger.end(first, replace(world.begun(), applied={first.change_id: ("VPCE.1", "vpce-1")}))
     undo = change(2, NOON + HOUR, action=ACTIONS[3], undoes=first.change_id)
     begun = world.ledger.begin(undo, ended, None)
     assert isinstance(begun, ResourceState)
@@ -543,7 +543,7 @@ def crash(table: Any, moment: str) -> None:
 def test_a_crash_leaves_all_or_nothing(world: World, table: Any, step: str) -> None:
     """Before the call nothing is there of it; after the call everything is, and a repetition changes nothing more."""
     first = applied(change())
-    state = world.ledger.end(first, replace(world.begun(), latest={"VPCE.1": first.change_id}))
+    state = world.ledger.end(first, replace(world.begun(), applied={first.change_id: ("VPCE.1", "vpce-1")}))
     undo = change(2, NOON + HOUR, undoes=first.change_id)
     if step == "end":
         begun = world.ledger.begin(undo, state, WIDE)

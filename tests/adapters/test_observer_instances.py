@@ -9,7 +9,7 @@ import pytest
 from portcullis.adapters.accounts import Role
 from portcullis.adapters.observer import Ec2Observer
 from portcullis.errors import ObservationError, TransientError
-from portcullis.model import Instance, InstanceProfile, Scope
+from portcullis.model import Instance, InstanceProfile, Needs, Scope
 
 from tests.adapters.doubles import ACCOUNT, HOME_REGION, REGION, PreparedAccounts, SetClock
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.adapters.doubles import Script
 
 PROFILE = "portcullis-default"
+NEEDS = Needs(profiles=frozenset({PROFILE}))
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
 CREATED = "2026-03-02T09:14:05Z"
 
@@ -71,6 +72,11 @@ def profile(name: str, *roles: str, path: str = "/") -> dict[str, Any]:
     }
 
 
+def held(name: str, role: str, path: str = "/") -> InstanceProfile:
+    """Return a profile that holds a role, as it is seen."""
+    return InstanceProfile(name, arn(name, path), (role,), f"arn:aws:iam::{ACCOUNT}:role/{role}")
+
+
 class Place:
     """A scripted EC2 and IAM with some instances."""
 
@@ -98,7 +104,7 @@ class Place:
 
     def look(self, *instance_ids: str) -> dict[str, Instance]:
         """Observe some instances."""
-        return dict(self.observer.observe(some(*instance_ids), [PROFILE]).instances)
+        return dict(self.observer.observe(some(*instance_ids), NEEDS).instances)
 
 
 @pytest.fixture
@@ -140,21 +146,21 @@ def people(member: Callable[..., Any]) -> Member:
 def test_instances_are_seen_with_and_without_profiles(accounts: Accounts, people: Member) -> None:
     """One with a profile and its role, one without and with tags; the default profile, as one lacks any."""
     web = people.make_profile("web", "web-role", path="/teams/shop/")
-    default = people.make_profile(PROFILE, PROFILE)
+    people.make_profile(PROFILE, PROFILE)
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "team", "Value": "shop"}]}]
     having = people.launch(IamInstanceProfile={"Arn": web})
     lacking = people.launch(TagSpecifications=tags)
 
-    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(having, lacking), [PROFILE])
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(having, lacking), NEEDS)
 
-    assert seen.instances[having].profile == InstanceProfile("web", web, ("web-role",))
+    assert seen.instances[having].profile == held("web", "web-role", "/teams/shop/")
     assert seen.instances[lacking].profile is None
     assert seen.instances[lacking].tags == {"team": "shop"}
     assert seen.instances[lacking].state == "running"
     assert seen.instances[lacking].vpc_id
-    assert seen.profiles == {PROFILE: InstanceProfile(PROFILE, default, (PROFILE,))}
-    (held,) = people.ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
-    assert seen.instances[having].association_id == held["AssociationId"]
+    assert seen.profiles == {PROFILE: held(PROFILE, PROFILE)}
+    (listed,) = people.ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    assert seen.instances[having].association_id == listed["AssociationId"]
     assert seen.instances[lacking].association_id == ""
     assert seen.vpcs == {}
 
@@ -164,7 +170,7 @@ def test_an_instance_that_is_terminated_or_unknown_is_gone(accounts: Accounts, p
     kept, ended = people.launch(), people.launch()
     people.ec2.terminate_instances(InstanceIds=[ended])
 
-    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(kept, ended, "i-0123456789abcdef0"), [PROFILE])
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(kept, ended, "i-0123456789abcdef0"), NEEDS)
 
     assert set(seen.instances) == {kept}
 
@@ -173,21 +179,21 @@ def test_a_replaced_profile_is_seen_at_once(accounts: Accounts, people: Member) 
     """Right after a replacement DescribeInstances may name the old profile; the association tells the new one."""
     instance_id = people.launch(IamInstanceProfile={"Arn": people.make_profile("old", "old-role")})
     new = people.make_profile("new", "new-role")
-    held = people.ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    (listed,) = people.ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
     people.ec2.replace_iam_instance_profile_association(
-        AssociationId=held[0]["AssociationId"], IamInstanceProfile={"Arn": new}
+        AssociationId=listed["AssociationId"], IamInstanceProfile={"Arn": new}
     )
 
-    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(instance_id), [PROFILE])
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(some(instance_id), NEEDS)
 
-    assert seen.instances[instance_id].profile == InstanceProfile("new", new, ("new-role",))
+    assert seen.instances[instance_id].profile == held("new", "new-role")
 
 
 def test_a_sweep_sees_every_instance(accounts: Accounts, people: Member) -> None:
     """All that live, in all VPCs, beside the VPCs themselves."""
     launched = {people.launch() for _ in range(3)}
 
-    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(Scope(ACCOUNT, REGION, everything=True), [PROFILE])
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(Scope(ACCOUNT, REGION, everything=True), NEEDS)
 
     assert set(seen.instances) == launched
     assert seen.vpcs
@@ -210,7 +216,7 @@ def test_every_page_of_instances_is_read_and_managed_ones_are_asked_for(place: P
 
     seen = place.look("i-1", "i-2")
 
-    assert {each.profile for each in seen.values()} == {InstanceProfile("web", arn("web"), ("web-role",))}
+    assert {each.profile for each in seen.values()} == {held("web", "web-role")}
 
 
 def test_a_boto3_that_is_older_than_the_parameter_is_not_given_it(place: Place) -> None:
@@ -235,7 +241,7 @@ def test_a_sweep_filters_nothing(place: Place) -> None:
     none: dict[str, Any] = {"IamInstanceProfileAssociations": []}
     place.ec2.expect("describe_iam_instance_profile_associations", none, {"MaxResults": 1000})
 
-    seen = place.observer.observe(Scope(ACCOUNT, REGION, everything=True), [PROFILE])
+    seen = place.observer.observe(Scope(ACCOUNT, REGION, everything=True), NEEDS)
 
     assert seen.instances == {}
     assert place.iam.calls == []
@@ -259,10 +265,7 @@ def test_reads_use_the_observer_role(place: Place) -> None:
 
     place.look("i-1")
 
-    assert place.accounts.asked == [
-        ("ec2", ACCOUNT, REGION, Role.OBSERVER),
-        ("iam", ACCOUNT, REGION, Role.OBSERVER),
-    ]
+    assert set(place.accounts.asked) == {(service, ACCOUNT, REGION, Role.OBSERVER) for service in ("ec2", "iam")}
 
 
 # ---- What is made of the answers -----------------------------------------------------------------------------------
@@ -328,7 +331,7 @@ def test_only_live_associations_give_a_profile(place: Place, state: str, *, coun
     else:
         place.lacks()
 
-    expected = InstanceProfile("web", arn("web"), ("web-role",)) if counts else None
+    expected = held("web", "web-role") if counts else None
     seen = place.look("i-1")["i-1"]
     assert seen.profile == expected
     assert seen.association_id == ("iip-assoc-i-1" if counts else "")
@@ -340,7 +343,7 @@ def test_the_association_outranks_the_instance_s_own_word(place: Place) -> None:
     place.holds([lagging], [association("i-1", arn("new")), association("i-1", arn("old"), "disassociating")])
     place.knows(profile("new", "new-role"))
 
-    assert place.look("i-1")["i-1"].profile == InstanceProfile("new", arn("new"), ("new-role",))
+    assert place.look("i-1")["i-1"].profile == held("new", "new-role")
 
 
 def test_without_an_association_the_instance_s_own_word_counts(place: Place) -> None:
@@ -348,7 +351,7 @@ def test_without_an_association_the_instance_s_own_word_counts(place: Place) -> 
     place.holds([instance("i-1", "pending", IamInstanceProfile={"Arn": arn("web")})])
     place.knows(profile("web", "web-role"))
 
-    assert place.look("i-1")["i-1"].profile == InstanceProfile("web", arn("web"), ("web-role",))
+    assert place.look("i-1")["i-1"].profile == held("web", "web-role")
 
 
 # ---- Profiles ------------------------------------------------------------------------------------------------------
@@ -360,7 +363,7 @@ def test_a_profile_s_path_is_not_part_of_its_name(place: Place) -> None:
     place.holds([instance("i-1")], [association("i-1", arn("web", path))])
     place.knows(profile("web", "web-role", path=path))
 
-    assert place.look("i-1")["i-1"].profile == InstanceProfile("web", arn("web", path), ("web-role",))
+    assert place.look("i-1")["i-1"].profile == held("web", "web-role", path)
 
 
 def test_a_profile_without_role_holds_none(place: Place) -> None:
@@ -415,7 +418,7 @@ def test_many_profiles_are_listed_in_pages(place: Place) -> None:
     seen = place.look(*instances)
 
     assert [seen[each].profile for each in instances] == [
-        *(InstanceProfile(name, arn(name), (f"{name}-role",)) for name in names[:5]),
+        *(held(name, f"{name}-role") for name in names[:5]),
         InstanceProfile("profile-5", arn("profile-5")),
     ]
 
@@ -425,7 +428,7 @@ def test_the_profiles_to_give_are_looked_up_only_when_an_instance_lacks_one(plac
     place.holds([instance("i-1")], [association("i-1", arn("web"))])
     place.knows(profile("web", "web-role"))
 
-    seen = place.observer.observe(some("i-1"), [PROFILE, "company-default"])
+    seen = place.observer.observe(some("i-1"), Needs(frozenset({PROFILE, "company-default"})))
 
     assert seen.profiles == {}
     assert place.iam.calls == ["GetInstanceProfile"]
@@ -438,10 +441,11 @@ def test_the_profiles_to_give_are_those_that_the_caller_names_and_the_account_ha
     place.lacks()
     place.knows(profile("team-default"))
 
-    seen = place.observer.observe(some("i-1"), {"team-default", "company-default", "gone-default"})
+    names = frozenset({"team-default", "company-default", "gone-default"})
+    seen = place.observer.observe(some("i-1"), Needs(profiles=names))
 
     assert seen.profiles == {
-        "company-default": InstanceProfile("company-default", arn("company-default"), ("company-role",)),
+        "company-default": held("company-default", "company-role"),
         "team-default": InstanceProfile("team-default", arn("team-default")),
     }
     asked = [request["InstanceProfileName"] for _, request in place.iam.requests]

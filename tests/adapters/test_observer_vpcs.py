@@ -8,10 +8,10 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from portcullis.adapters.accounts import Role
 from portcullis.adapters.calls import CONFIG
-from portcullis.adapters.endpoint_policies import digest
 from portcullis.adapters.observer import Ec2Observer
+from portcullis.endpoint_policies import digest
 from portcullis.errors import NotAdmittedError, ObservationError, TransientError
-from portcullis.model import CONTROL_TAG, OWNERSHIP_TAG, RouteTable, Scope, Vpc, VpcEndpoint
+from portcullis.model import CONTROL_TAG, OWNERSHIP_TAG, Needs, RouteTable, Scope, Vpc, VpcEndpoint
 
 from tests.adapters.doubles import (
     ACCOUNT,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.adapters.doubles import Script
 
 PROFILE = "portcullis-default"
+NEEDS = Needs(profiles=frozenset({PROFILE}))
 S3 = f"com.amazonaws.{REGION}.s3"
 DYNAMODB = f"com.amazonaws.{REGION}.dynamodb"
 ENDING = {"AssociationState": {"State": "disassociating"}}
@@ -121,7 +122,7 @@ def test_a_vpc_is_seen_with_its_tables_and_endpoints(accounts: Accounts, member:
         ],
     )["VpcEndpoint"]
 
-    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(one(vpc_id), [PROFILE])
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(one(vpc_id), NEEDS)
 
     found = seen.vpcs[vpc_id]
     assert found == Vpc(
@@ -137,10 +138,12 @@ def test_a_vpc_is_seen_with_its_tables_and_endpoints(accounts: Accounts, member:
                 service_name=S3,
                 state="available",
                 route_table_ids=(private,),
+                policy_document=made["PolicyDocument"],
                 policy_digest=digest(made["PolicyDocument"]),
                 tags=tags,
             ),
         ),
+        cidrs=("10.0.0.0/16",),
     )
     assert set(found.route_tables) == {RouteTable(main, is_main=True), RouteTable(private, subnet_ids=(subnet_id,))}
     assert found.endpoints[0].is_ours
@@ -154,7 +157,7 @@ def test_a_vpc_that_is_gone_does_not_hide_the_others(accounts: Accounts, member:
     """An id that no longer exists is missing from the snapshot; it does not fail the whole look."""
     kept = member("ec2", ACCOUNT).create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
 
-    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(one(kept, "vpc-0123456789abcdef0"), [PROFILE])
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(one(kept, "vpc-0123456789abcdef0"), NEEDS)
 
     assert set(seen.vpcs) == {kept}
 
@@ -167,7 +170,7 @@ def test_a_sweep_sees_the_whole_account_and_region_and_no_other(accounts: Accoun
         member("ec2", ACCOUNT, OTHER_REGION).create_vpc(CidrBlock="10.2.0.0/16")["Vpc"]["VpcId"],
     }
 
-    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(everything(), [PROFILE])
+    seen = Ec2Observer(accounts, HOME_REGION, SetClock()).observe(everything(), NEEDS)
 
     assert made in seen.vpcs
     assert not elsewhere & set(seen.vpcs)
@@ -203,9 +206,7 @@ def test_every_page_is_read_and_the_largest_is_asked_for(region: Region) -> None
     ec2.expect("describe_instances", {"Reservations": []})
     ec2.expect("describe_iam_instance_profile_associations", {"IamInstanceProfileAssociations": []})
 
-    seen = Ec2Observer(PreparedAccounts(ec2=ec2.client, iam=None), HOME_REGION, SetClock()).observe(
-        everything(), [PROFILE]
-    )
+    seen = Ec2Observer(PreparedAccounts(ec2=ec2.client, iam=None), HOME_REGION, SetClock()).observe(everything(), NEEDS)
 
     assert [item.route_table_id for item in seen.vpcs["vpc-1"].route_tables] == ["rtb-1"]
     assert [item.route_table_id for item in seen.vpcs["vpc-2"].route_tables] == ["rtb-2", "rtb-3"]
@@ -226,9 +227,7 @@ def test_calls_grow_with_pages_not_with_vpcs(region: Region) -> None:
     ec2.expect("describe_instances", {"Reservations": []})
     ec2.expect("describe_iam_instance_profile_associations", {"IamInstanceProfileAssociations": []})
 
-    seen = Ec2Observer(PreparedAccounts(ec2=ec2.client, iam=None), HOME_REGION, SetClock()).observe(
-        everything(), [PROFILE]
-    )
+    seen = Ec2Observer(PreparedAccounts(ec2=ec2.client, iam=None), HOME_REGION, SetClock()).observe(everything(), NEEDS)
 
     assert len(seen.vpcs) == count
     assert all(len(each.route_tables) == len(each.endpoints) == 1 for each in seen.vpcs.values())
@@ -253,7 +252,7 @@ def test_many_ids_are_asked_for_in_filters_of_200(region: Region) -> None:
             ec2.expect(operation, {key: found[key]}, request)
     ec2.expect("describe_vpc_endpoint_services", {"ServiceDetails": SERVICES})
 
-    seen = region.observer.observe(one(*ids), [PROFILE])
+    seen = region.observer.observe(one(*ids), NEEDS)
 
     assert sorted(seen.vpcs) == ids
 
@@ -263,8 +262,8 @@ def test_a_scope_of_vpcs_reads_no_instances(region: Region) -> None:
     region.holds([vpc("vpc-1")])
     region.holds([vpc("vpc-1")], services=None)
 
-    region.observer.observe(one("vpc-1"), [PROFILE])
-    region.observer.observe(one("vpc-1"), [PROFILE])
+    region.observer.observe(one("vpc-1"), NEEDS)
+    region.observer.observe(one("vpc-1"), NEEDS)
 
     looked = ["DescribeRouteTables", "DescribeVpcEndpoints", "DescribeVpcs"]
     assert region.ec2.calls == [*looked, "DescribeVpcEndpointServices", *looked]
@@ -276,9 +275,9 @@ def test_reads_use_the_observer_role_in_the_account_and_region(script: Callable[
     region.holds([vpc("vpc-1")])
     accounts = PreparedAccounts(ec2=region.ec2.client)
 
-    Ec2Observer(accounts, HOME_REGION, SetClock()).observe(one("vpc-1"), [PROFILE])
+    Ec2Observer(accounts, HOME_REGION, SetClock()).observe(one("vpc-1"), NEEDS)
 
-    assert accounts.asked == [("ec2", ACCOUNT, REGION, Role.OBSERVER)]
+    assert set(accounts.asked) == {("ec2", ACCOUNT, REGION, Role.OBSERVER)}
 
 
 # ---- What is made of the answers -----------------------------------------------------------------------------------
@@ -288,7 +287,7 @@ def test_a_vpc_deleted_between_two_reads_is_gone(region: Region) -> None:
     """The VPCs are read last: tables and endpoints of one that vanished meanwhile do not bring it back."""
     region.holds([], tables=[table("vpc-1", {"Main": True})], endpoints=[endpoint("vpc-1")], services=None)
 
-    seen = region.observer.observe(one("vpc-1"), [PROFILE])
+    seen = region.observer.observe(one("vpc-1"), NEEDS)
 
     assert seen.vpcs == {}
     assert seen.gateway_services == {}
@@ -304,7 +303,7 @@ def test_associations_make_a_table_main_used_or_edge(region: Region) -> None:
     ]
     region.holds([vpc("vpc-1")], tables)
 
-    seen = region.observer.observe(one("vpc-1"), [PROFILE])
+    seen = region.observer.observe(one("vpc-1"), NEEDS)
 
     assert seen.vpcs["vpc-1"].route_tables == (
         RouteTable("rtb-main", is_main=True),
@@ -331,7 +330,7 @@ def test_only_live_associations_count(region: Region, state: str, *, counts: boo
     main = table("vpc-1", {"Main": True}, name="rtb-main")
     region.holds([vpc("vpc-1")], [main, table("vpc-1", *associations)])
 
-    seen = region.observer.observe(one("vpc-1"), [PROFILE])
+    seen = region.observer.observe(one("vpc-1"), NEEDS)
 
     live = RouteTable("rtb-1", is_main=True, subnet_ids=("subnet-1",), gateway_ids=("igw-1",))
     assert seen.vpcs["vpc-1"].route_tables[1] == (live if counts else RouteTable("rtb-1"))
@@ -342,7 +341,7 @@ def test_states_are_read_in_any_letter_case(region: Region, state: str) -> None:
     """The service model writes `Available`, the wire `available`."""
     region.holds([vpc("vpc-1")], endpoints=[endpoint("vpc-1", State=state)])
 
-    seen = region.observer.observe(one("vpc-1"), [PROFILE])
+    seen = region.observer.observe(one("vpc-1"), NEEDS)
 
     assert [item.state for item in seen.vpcs["vpc-1"].endpoints] == ["available"]
 
@@ -352,7 +351,7 @@ def test_an_endpoint_that_a_service_manages_is_not_ours(region: Region) -> None:
     tags = [{"Key": OWNERSHIP_TAG, "Value": "true"}]
     region.holds([vpc("vpc-1")], endpoints=[endpoint("vpc-1", RequesterManaged=True, Tags=tags)])
 
-    (found,) = region.observer.observe(one("vpc-1"), [PROFILE]).vpcs["vpc-1"].endpoints
+    (found,) = region.observer.observe(one("vpc-1"), NEEDS).vpcs["vpc-1"].endpoints
 
     assert found.requester_managed
     assert not found.is_ours
@@ -363,7 +362,7 @@ def test_what_an_endpoint_s_description_leaves_out_has_defaults(region: Region) 
     bare = {"VpcEndpointId": "vpce-1", "VpcId": "vpc-1", "ServiceName": S3}
     region.holds([vpc("vpc-1")], endpoints=[bare])
 
-    (found,) = region.observer.observe(one("vpc-1"), [PROFILE]).vpcs["vpc-1"].endpoints
+    (found,) = region.observer.observe(one("vpc-1"), NEEDS).vpcs["vpc-1"].endpoints
 
     assert found == VpcEndpoint("vpce-1", "vpc-1", "Gateway", S3, state="")
 
@@ -373,7 +372,7 @@ def test_an_interface_endpoint_keeps_its_type(region: Region) -> None:
     interface = endpoint("vpc-1", VpcEndpointType="Interface", SubnetIds=["subnet-2", "subnet-1"])
     region.holds([vpc("vpc-1")], endpoints=[interface])
 
-    (found,) = region.observer.observe(one("vpc-1"), [PROFILE]).vpcs["vpc-1"].endpoints
+    (found,) = region.observer.observe(one("vpc-1"), NEEDS).vpcs["vpc-1"].endpoints
 
     assert (found.endpoint_type, found.service_name) == ("Interface", S3)
     assert found.subnet_ids == ("subnet-1", "subnet-2")
@@ -391,14 +390,14 @@ def test_a_vpc_whose_main_table_is_not_listed_yet_is_looked_at_again(
     region.holds([vpc("vpc-1")], tables, services=None)
 
     with pytest.raises(TransientError, match="vpc-1 has no main route table yet"):
-        region.observer.observe(one("vpc-1"), [PROFILE])
+        region.observer.observe(one("vpc-1"), NEEDS)
 
 
 def test_a_shared_vpc_names_its_owner(region: Region) -> None:
     """A participant sees the VPC but not its tables; that it cannot create endpoints follows from the owner."""
     region.holds([vpc("vpc-1", OwnerId=OTHER_ACCOUNT)], tables=[])
 
-    assert region.observer.observe(one("vpc-1"), [PROFILE]).vpcs["vpc-1"].owner_id == OTHER_ACCOUNT
+    assert region.observer.observe(one("vpc-1"), NEEDS).vpcs["vpc-1"].owner_id == OTHER_ACCOUNT
 
 
 # ---- Service names -------------------------------------------------------------------------------------------------
@@ -410,9 +409,9 @@ def test_service_names_are_asked_for_once_per_region(region: Region) -> None:
     region.holds([vpc("vpc-1")], services=None)
     region.holds([vpc("vpc-1")], services=[{"ServiceName": "com.amazonaws.us-east-1.s3"}])
 
-    first = region.observer.observe(one("vpc-1"), [PROFILE])
-    again = region.observer.observe(Scope(OTHER_ACCOUNT, REGION, vpc_ids=frozenset(["vpc-1"])), [PROFILE])
-    other = region.observer.observe(one("vpc-1", region=OTHER_REGION), [PROFILE])
+    first = region.observer.observe(one("vpc-1"), NEEDS)
+    again = region.observer.observe(Scope(OTHER_ACCOUNT, REGION, vpc_ids=frozenset(["vpc-1"])), NEEDS)
+    other = region.observer.observe(one("vpc-1", region=OTHER_REGION), NEEDS)
 
     assert first.gateway_services == again.gateway_services == {"s3": S3, "dynamodb": DYNAMODB}
     assert other.gateway_services == {"s3": "com.amazonaws.us-east-1.s3"}
@@ -424,8 +423,8 @@ def test_a_region_without_any_service_is_an_answer_not_to_be_believed(region: Re
     region.holds([vpc("vpc-1")])
 
     with pytest.raises(TransientError, match="lists no gateway endpoint services"):
-        region.observer.observe(one("vpc-1"), [PROFILE])
-    assert region.observer.observe(one("vpc-1"), [PROFILE]).gateway_services["s3"] == S3
+        region.observer.observe(one("vpc-1"), NEEDS)
+    assert region.observer.observe(one("vpc-1"), NEEDS).gateway_services["s3"] == S3
 
 
 def test_service_names_of_other_partitions_are_taken_as_they_are(region: Region) -> None:
@@ -437,7 +436,7 @@ def test_service_names_of_other_partitions_are_taken_as_they_are(region: Region)
     ]
     region.holds([vpc("vpc-1")], services=[{"ServiceName": name} for name in names])
 
-    seen = region.observer.observe(one("vpc-1"), [PROFILE])
+    seen = region.observer.observe(one("vpc-1"), NEEDS)
 
     assert seen.gateway_services == dict(zip(("s3", "dynamodb", "s3express"), names, strict=True))
 
@@ -462,7 +461,7 @@ def test_what_passes_by_itself_is_transient(
     wire = Wire(ec2, answer)
 
     with pytest.raises(TransientError, match=f"^observing {ACCOUNT} {REGION}: {expected}"):
-        Ec2Observer(PreparedAccounts(ec2=ec2), HOME_REGION, SetClock()).observe(one("vpc-1"), [PROFILE])
+        Ec2Observer(PreparedAccounts(ec2=ec2), HOME_REGION, SetClock()).observe(one("vpc-1"), NEEDS)
 
     assert wire.attempts == 3
     assert len(naps) == 2
@@ -474,7 +473,7 @@ def test_a_short_throttling_is_mended_by_botocore(session: boto3.Session, naps: 
     ec2 = session.client("ec2", config=CONFIG)
     Wire(ec2, ec2_error("RequestLimitExceeded", status=503), (200, nothing))
 
-    assert Ec2Observer(PreparedAccounts(ec2=ec2), HOME_REGION, SetClock()).observe(one("vpc-1"), [PROFILE]).vpcs == {}
+    assert Ec2Observer(PreparedAccounts(ec2=ec2), HOME_REGION, SetClock()).observe(one("vpc-1"), NEEDS).vpcs == {}
     assert len(naps) == 1
 
 
@@ -496,7 +495,7 @@ def test_a_refused_read_fails_closed(region: Region, operation: str) -> None:
         region.ec2.expect(name, answer)
 
     with pytest.raises(ObservationError, match="UnauthorizedOperation: You are not authorized"):
-        region.observer.observe(one("vpc-1"), [PROFILE])
+        region.observer.observe(one("vpc-1"), NEEDS)
 
 
 def test_a_page_that_fails_spoils_the_look(region: Region) -> None:
@@ -505,7 +504,7 @@ def test_a_page_that_fails_spoils_the_look(region: Region) -> None:
     region.ec2.refuse("describe_route_tables", "RequestLimitExceeded", status=503)
 
     with pytest.raises(TransientError):
-        region.observer.observe(one("vpc-1"), [PROFILE])
+        region.observer.observe(one("vpc-1"), NEEDS)
 
 
 def test_a_role_that_cannot_be_assumed_is_told_as_it_is() -> None:
@@ -513,7 +512,7 @@ def test_a_role_that_cannot_be_assumed_is_told_as_it_is() -> None:
     denied = ObservationError("assuming arn:aws:iam::111122223333:role/observer: AccessDenied: no")
 
     with pytest.raises(ObservationError) as caught:
-        Ec2Observer(PreparedAccounts(ec2=denied), HOME_REGION, SetClock()).observe(one("vpc-1"), [PROFILE])
+        Ec2Observer(PreparedAccounts(ec2=denied), HOME_REGION, SetClock()).observe(one("vpc-1"), NEEDS)
 
     assert caught.value is denied
 

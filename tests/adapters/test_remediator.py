@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from portcullis.actions import (
+    ACTIONS,
     AddRouteTables,
     AssociateInstanceProfile,
     CreateGatewayEndpoint,
     DeleteEndpoint,
     DisassociateInstanceProfile,
-    RemoveRouteTables,
+    RemoveFromEndpoint,
+    RestoreEndpointPolicy,
+    SetEndpointPolicy,
 )
+from portcullis.adapters import remediator
 from portcullis.adapters.accounts import Role
 from portcullis.adapters.calls import CONFIG
-from portcullis.adapters.endpoint_policies import digest
 from portcullis.adapters.remediator import Ec2Remediator
+from portcullis.endpoint_policies import FULL_ACCESS, digest
 from portcullis.errors import NotAdmittedError, ObservationError, TransientError
 from portcullis.model import CHANGE_TAG, CONTROL_TAG, OWNERSHIP_TAG, Outcome, Result
 
 from tests.adapters.doubles import ACCOUNT, REGION, PreparedAccounts, Wire, ec2_error, work
+from tests.adapters.remediating import CHANGE, OTHER_CHANGE, Ec2, tagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,17 +42,23 @@ if TYPE_CHECKING:
 S3 = f"com.amazonaws.{REGION}.s3"
 CREATE = CreateGatewayEndpoint("VPCE.1", "vpc-1", S3, ("rtb-1", "rtb-2"))
 ADD = AddRouteTables("VPCE.1", "vpc-1", "vpce-1", S3, ("rtb-1", "rtb-2"))
-REMOVE = RemoveRouteTables("VPCE.1", "vpc-1", "vpce-1", S3, ("rtb-1", "rtb-2"))
+REMOVE = RemoveFromEndpoint("VPCE.1", "vpc-1", "vpce-1", S3, ("rtb-1", "rtb-2"))
+LESS = RemoveFromEndpoint("VPCE.3", "vpc-1", "vpce-1", S3, subnet_ids=("subnet-1",))
 DELETE = DeleteEndpoint("VPCE.1", "vpc-1", "vpce-1", S3)
+OTHER_POLICY = '{"Statement": []}'
+SET = SetEndpointPolicy("VPCE.5", "vpc-1", "vpce-1", S3, "perimeter", OTHER_POLICY)
+RESTORE = RestoreEndpointPolicy("VPCE.5", "vpc-1", "vpce-1", S3, "perimeter", OTHER_POLICY)
 ASSOCIATE = AssociateInstanceProfile("ROLE.1", "i-1", "portcullis-default")
 DISASSOCIATE = DisassociateInstanceProfile("ROLE.1", "i-1", "portcullis-default", "iip-assoc-1")
-OPERATIONS: dict[Action, str] = {
-    CREATE: "create_vpc_endpoint",
-    ADD: "modify_vpc_endpoint",
-    REMOVE: "modify_vpc_endpoint",
-    DELETE: "delete_vpc_endpoints",
-    ASSOCIATE: "associate_iam_instance_profile",
-    DISASSOCIATE: "disassociate_iam_instance_profile",
+OPERATIONS: dict[type[Action], str] = {
+    AddRouteTables: "modify_vpc_endpoint",
+    AssociateInstanceProfile: "associate_iam_instance_profile",
+    CreateGatewayEndpoint: "create_vpc_endpoint",
+    DeleteEndpoint: "delete_vpc_endpoints",
+    DisassociateInstanceProfile: "disassociate_iam_instance_profile",
+    RemoveFromEndpoint: "modify_vpc_endpoint",
+    RestoreEndpointPolicy: "modify_vpc_endpoint",
+    SetEndpointPolicy: "modify_vpc_endpoint",
 }
 POLICY = '{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Principal": "*"}]}'
 MADE = {
@@ -55,32 +67,19 @@ MADE = {
     "RouteTableIds": ["rtb-2", "rtb-1"],
     "PolicyDocument": POLICY,
 }
-CHANGE = "20261123T121530Z-1a2b3c4d5e"
-OTHER_CHANGE = "20261123T121531Z-0000000000"
-
-
-class Ec2:
-    """A scripted EC2, and the remediator over it."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.accounts = PreparedAccounts(ec2=script.client)
-
-    def perform(self, action: Action, change_id: str = CHANGE) -> Outcome:
-        """Perform an action as a change of the ledger."""
-        return Ec2Remediator(self.accounts).perform(work(), action, change_id)
-
-    def create(self, answer: dict[str, Any] | None = None, change_id: str = CHANGE) -> Any:
-        """Perform a creation that AWS answers; returns the outcome and the request."""
-        self.script.expect("create_vpc_endpoint", {"VpcEndpoint": answer or MADE})
-        outcome = self.perform(CREATE, change_id)
-        return outcome, self.script.requests[-1][1]
 
 
 @pytest.fixture
 def ec2(script: Callable[[str], Script]) -> Ec2:
     """Return a scripted EC2."""
     return Ec2(script("ec2"))
+
+
+def create(ec2: Ec2, answer: dict[str, Any] | None = None, change_id: str = CHANGE) -> Any:
+    """Perform a creation that AWS answers; returns the outcome and the request."""
+    ec2.script.expect("create_vpc_endpoint", {"VpcEndpoint": answer or MADE})
+    outcome = ec2.perform(CREATE, change_id)
+    return outcome, ec2.request("CreateVpcEndpoint")
 
 
 # ---- Against moto --------------------------------------------------------------------------------------------------
@@ -129,7 +128,7 @@ def test_an_endpoint_is_created_with_its_routes_and_tags(network: Network) -> No
         Result.APPLIED,
         made["VpcEndpointId"],
         f"Portcullis created {made['VpcEndpointId']} ({S3}) on {network.table_id}.",
-        {"route_table_ids": [network.table_id], "policy_digest": digest(made["PolicyDocument"])},
+        {"route_table_ids": [network.table_id], "subnet_ids": [], "policy_digest": digest(made["PolicyDocument"])},
     )
     assert (made["VpcEndpointType"], made["ServiceName"]) == ("Gateway", S3)
     assert {tag["Key"]: tag["Value"] for tag in made["Tags"]} == {
@@ -182,7 +181,7 @@ def test_a_profile_is_associated_and_taken_off_again(network: Network, member: C
 
 def test_the_request_for_an_endpoint(ec2: Ec2) -> None:
     """Type, service, tables, tags and a token are all sent: none is left to a default of AWS or the SDK."""
-    outcome, request = ec2.create()
+    outcome, request = create(ec2)
 
     assert request == {
         "VpcId": "vpc-1",
@@ -190,23 +189,14 @@ def test_the_request_for_an_endpoint(ec2: Ec2) -> None:
         "VpcEndpointType": "Gateway",
         "RouteTableIds": ["rtb-1", "rtb-2"],
         "ClientToken": CHANGE,
-        "TagSpecifications": [
-            {
-                "ResourceType": "vpc-endpoint",
-                "Tags": [
-                    {"Key": OWNERSHIP_TAG, "Value": "true"},
-                    {"Key": CONTROL_TAG, "Value": "VPCE.1"},
-                    {"Key": CHANGE_TAG, "Value": CHANGE},
-                ],
-            }
-        ],
+        "TagSpecifications": tagged("vpc-endpoint", "VPCE.1"),
     }
-    assert outcome.after == {"route_table_ids": ["rtb-1", "rtb-2"], "policy_digest": digest(POLICY)}
+    assert outcome.after == {"route_table_ids": ["rtb-1", "rtb-2"], "subnet_ids": [], "policy_digest": digest(POLICY)}
 
 
 def test_the_change_is_the_token(ec2: Ec2) -> None:
     """The same change makes one endpoint, however often it is performed; another change another one."""
-    (_, first), (_, second), (_, other) = ec2.create(), ec2.create(), ec2.create(change_id=OTHER_CHANGE)
+    (_, first), (_, second), (_, other) = create(ec2), create(ec2), create(ec2, change_id=OTHER_CHANGE)
 
     assert first == second
     assert (first["ClientToken"], other["ClientToken"]) == (CHANGE, OTHER_CHANGE)
@@ -228,19 +218,43 @@ def test_the_change_is_the_token(ec2: Ec2) -> None:
             f"Portcullis took rtb-1, rtb-2 off vpce-1 ({S3}).",
         ),
         (
+            LESS,
+            {"Return": True},
+            {"VpcEndpointId": "vpce-1", "RemoveSubnetIds": ["subnet-1"]},
+            f"Portcullis took subnet-1 off vpce-1 ({S3}).",
+        ),
+        (
+            SET,
+            {"Return": True},
+            {"VpcEndpointId": "vpce-1", "PolicyDocument": OTHER_POLICY},
+            f"Portcullis set perimeter as the policy of vpce-1 ({S3}).",
+        ),
+        (
+            RESTORE,
+            {"Return": True},
+            {"VpcEndpointId": "vpce-1", "PolicyDocument": OTHER_POLICY},
+            f"Portcullis put back what perimeter replaced as the policy of vpce-1 ({S3}).",
+        ),
+        (
+            replace(RESTORE, document=""),
+            {"Return": True},
+            {"VpcEndpointId": "vpce-1", "PolicyDocument": FULL_ACCESS},
+            f"Portcullis put back what perimeter replaced as the policy of vpce-1 ({S3}).",
+        ),
+        (
             DELETE,
             {"Unsuccessful": []},
             {"VpcEndpointIds": ["vpce-1"]},
             f"Portcullis deleted vpce-1 ({S3}).",
         ),
     ],
-    ids=["add", "remove", "delete"],
+    ids=["add", "remove", "remove a subnet", "set", "restore", "restore AWS's own", "delete"],
 )
 def test_an_endpoint_of_ours_is_changed_as_told_and_not_otherwise(
     ec2: Ec2, action: Action, answer: dict[str, Any], request_: dict[str, Any], said: str
 ) -> None:
-    """The request names one endpoint and the tables, and nothing else."""
-    ec2.script.expect(OPERATIONS[action], answer, request_)
+    """The request names one endpoint and the tables, subnets or policy, and nothing else."""
+    ec2.script.expect(OPERATIONS[type(action)], answer, request_)
 
     assert ec2.perform(action) == Outcome(action, Result.APPLIED, "vpce-1", said)
 
@@ -294,7 +308,7 @@ def test_changes_use_the_remediator_role_and_only_when_they_happen(ec2: Ec2) -> 
 )
 def test_an_endpoint_without_all_its_tables_is_looked_at_again(ec2: Ec2, answer: dict[str, Any], told: str) -> None:
     """A success that does not say everything is no success: the same change is gone on with."""
-    outcome, _ = ec2.create(answer)
+    outcome, _ = create(ec2, answer)
 
     assert (outcome.result, outcome.resource_id) == (Result.RETRY, None)
     assert told in outcome.detail
@@ -312,7 +326,7 @@ def test_an_endpoint_without_all_its_tables_is_looked_at_again(ec2: Ec2, answer:
 )
 def test_a_token_that_is_answered_with_what_is_gone_makes_nothing(ec2: Ec2, answer: dict[str, Any], told: str) -> None:
     """The outcome names what this change once made, so that the next try is a change of its own."""
-    outcome, _ = ec2.create(answer)
+    outcome, _ = create(ec2, answer)
 
     said = f"vpce-9, which this change had created, {told}; Portcullis tries again."
     assert outcome == Outcome(CREATE, Result.RETRY, "vpce-9", said)
@@ -321,7 +335,7 @@ def test_a_token_that_is_answered_with_what_is_gone_makes_nothing(ec2: Ec2, answ
 @pytest.mark.parametrize("state", ["available", "Available", "pending", "Pending"])
 def test_the_state_of_a_new_endpoint_is_read_in_any_letter_case(ec2: Ec2, state: str) -> None:
     """The service model writes `Available`, the wire `available`; pending becomes available by itself."""
-    outcome, _ = ec2.create({**MADE, "State": state, "RouteTableIds": ["rtb-2", "rtb-1", "rtb-3"]})
+    outcome, _ = create(ec2, {**MADE, "State": state, "RouteTableIds": ["rtb-2", "rtb-1", "rtb-3"]})
 
     assert outcome.result is Result.APPLIED
     assert outcome.detail == f"Portcullis created vpce-9 ({S3}) on rtb-1, rtb-2."
@@ -341,7 +355,6 @@ UNKNOWN_PROFILE = "Value (portcullis-default) for parameter iamInstanceProfile.n
         (CREATE, "InvalidParameter", "The policy is not valid", Result.FAILED),
         (CREATE, "InvalidVpcId.NotFound", "The VPC does not exist", Result.RETRY),
         (CREATE, "InvalidRouteTableId.NotFound", "The route table does not exist", Result.RETRY),
-        (CREATE, "VpcEndpointLimitExceeded", "20 at most", Result.FAILED),
         (CREATE, "RequestLimitExceeded", "Request limit exceeded.", Result.RETRY),
         (CREATE, "UnauthorizedOperation", "with an explicit deny in a service control policy", Result.FAILED),
         (ADD, "RouteAlreadyExists", TAKEN, Result.RETRY),
@@ -350,6 +363,8 @@ UNKNOWN_PROFILE = "Value (portcullis-default) for parameter iamInstanceProfile.n
         (ADD, "InvalidVpcEndpoint.NotFound", "The Vpc Endpoint Id does not exist", Result.RETRY),
         (REMOVE, "InvalidRouteTableId.NotFound", "The route table does not exist", Result.RETRY),
         (REMOVE, "UnauthorizedOperation", "no identity-based policy allows it", Result.FAILED),
+        (SET, "InvalidPolicyDocument", "The policy is not valid", Result.FAILED),
+        (SET, "InvalidVpcEndpoint.NotFound", "The Vpc Endpoint Id does not exist", Result.RETRY),
         (DELETE, "UnauthorizedOperation", "no identity-based policy allows it", Result.FAILED),
         (DELETE, "RequestLimitExceeded", "Request limit exceeded.", Result.RETRY),
         (DISASSOCIATE, "IncorrectInstanceState", "The instance is not in a valid state", Result.RETRY),
@@ -367,7 +382,7 @@ def test_a_refusal_is_retried_when_another_look_may_help(
     ec2: Ec2, action: Action, code: str, message: str, expected: Result
 ) -> None:
     """The world moved, or AWS lags behind itself: RETRY. Anything else: FAILED. Both say what AWS said."""
-    ec2.script.refuse(OPERATIONS[action], code, message)
+    ec2.script.refuse(OPERATIONS[type(action)], code, message)
 
     outcome = ec2.perform(action)
 
@@ -377,18 +392,38 @@ def test_a_refusal_is_retried_when_another_look_may_help(
     assert outcome == Outcome(action, expected, None, said, is_refuted=refuted)
 
 
+def test_a_quota_is_named_with_a_remedy(ec2: Ec2) -> None:
+    """The finding says what to have raised, and where."""
+    ec2.script.refuse("create_vpc_endpoint", "VpcEndpointLimitExceeded", "20 at most.")
+
+    outcome = ec2.perform(CREATE)
+
+    assert outcome.result is Result.FAILED
+    assert outcome.detail == (
+        f"AWS did not let Portcullis {CREATE}: VpcEndpointLimitExceeded: 20 at most. Delete endpoints, or have AWS "
+        "raise the quota 'Gateway VPC endpoints per Region' or 'Interface VPC endpoints per VPC' of Amazon VPC in "
+        "Service Quotas."
+    )
+
+
+def test_every_action_has_a_performer() -> None:
+    """None can be decided on that nobody can make."""
+    assert remediator._PERFORMERS.keys() == set(ACTIONS)
+
+
 @pytest.mark.parametrize(
     ("action", "code", "made"),
     [
         (REMOVE, "InvalidVpcEndpointId.NotFound", "vpce-1"),
         (REMOVE, "InvalidVpcEndpoint.NotFound", "vpce-1"),
+        (RESTORE, "InvalidVpcEndpoint.NotFound", "vpce-1"),
         (DELETE, "InvalidVpcEndpointId.NotFound", "vpce-1"),
         (DISASSOCIATE, "InvalidAssociationID.NotFound", "iip-assoc-1"),
     ],
 )
 def test_what_is_gone_is_taken_back(ec2: Ec2, action: Action, code: str, made: str) -> None:
     """By somebody else, or by the same change before a crash: either way nothing is left to do."""
-    ec2.script.refuse(OPERATIONS[action], code)
+    ec2.script.refuse(OPERATIONS[type(action)], code)
 
     assert ec2.perform(action) == Outcome(action, Result.APPLIED, made, f"{made} was gone already.")
 
@@ -417,7 +452,7 @@ def test_a_deletion_that_succeeds_may_have_failed(ec2: Ec2, code: str, message: 
 
 def test_an_endpoint_that_describe_does_not_show_yet_is_looked_at_again(ec2: Ec2) -> None:
     """Our own endpoint of a moment ago makes the second creation fail: that is no failure to report."""
-    made, _ = ec2.create()
+    made, _ = create(ec2)
     ec2.script.refuse("create_vpc_endpoint", "RouteAlreadyExists", TAKEN)
 
     again = ec2.perform(CREATE, OTHER_CHANGE)

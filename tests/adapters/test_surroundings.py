@@ -11,7 +11,8 @@ from portcullis.adapters.accounts import Role
 from portcullis.adapters.observer import Ec2Observer
 from portcullis.adapters.surroundings import AwsSurroundings, depends_on_source_address
 from portcullis.errors import ObservationError, TransientError
-from portcullis.surroundings import AclEntry, EgressRule, NetworkInterface, PrefixList, Surroundings
+from portcullis.model import GroupRule
+from portcullis.surroundings import AclEntry, NetworkInterface, PrefixList, Surroundings
 
 from tests.adapters.doubles import ACCOUNT, HOME_REGION, OTHER_ACCOUNT, OTHER_REGION, REGION, PreparedAccounts, SetClock
 
@@ -128,7 +129,7 @@ def test_what_runs_in_a_vpc_is_seen(accounts: Accounts, member: Callable[..., An
     (used,) = around.interfaces
     assert (used.instance_id, used.subnet_id) == (runs, subnet_id)
     assert around.running == {runs}
-    assert around.groups == {used.group_ids[0]: (EgressRule("-1", None, ("0.0.0.0/0",)),)}
+    assert around.groups == {used.group_ids[0]: (GroupRule("-1", None, ("0.0.0.0/0",)),)}
     ((acl_id, entries),) = around.acls.items()
     assert around.subnets == {subnet_id: acl_id, idle: acl_id}
     assert AclEntry(100, egress=True, allow=True, protocol="-1", cidr="0.0.0.0/0") in entries
@@ -275,7 +276,7 @@ def test_what_may_send_to_a_service_counts(place: Place, what: dict[str, Any], *
 
 
 def test_rules_of_groups_keep_what_lets_ipv4_out(place: Place) -> None:
-    """Ports or all of them; ranges and prefix lists; no groups of groups, no IPv6."""
+    """Ports or all of them; ranges, prefix lists and groups; no IPv6, to which no gateway endpoint answers."""
     rules = [
         {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "PrefixListIds": [{"PrefixListId": "pl-1"}]},
         {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "IpRanges": [{"CidrIp": "192.0.2.0/24"}]},
@@ -287,10 +288,10 @@ def test_rules_of_groups_keep_what_lets_ipv4_out(place: Place) -> None:
     place.holds([interface(Groups=[{"GroupId": "sg-1"}])], groups=[group], ranges=[])
 
     assert place.look().groups["sg-1"] == (
-        EgressRule("tcp", (443, 443), prefix_list_ids=("pl-1",)),
-        EgressRule("tcp", (0, 65535), ("192.0.2.0/24",)),
-        EgressRule("-1", None, ("10.0.0.0/8",)),
-        EgressRule("47"),
+        GroupRule("tcp", (443, 443), prefix_list_ids=("pl-1",)),
+        GroupRule("tcp", (0, 65535), ("192.0.2.0/24",)),
+        GroupRule("-1", None, ("10.0.0.0/8",)),
+        GroupRule("47", group_ids=("sg-2",)),
     )
 
 

@@ -329,7 +329,7 @@ class Client:
         return {"InstanceProfile": self._profile(asked["InstanceProfileName"])}
 
     def _profile(self, name: str) -> dict[str, Any]:
-        roles = [] if name == ROLELESS else [{"RoleName": name}]
+        roles = [] if name == ROLELESS else [{"RoleName": name, "Arn": f"arn:aws:iam::{self._account_id}:role/{name}"}]
         return {"InstanceProfileName": name, "Arn": self._arn(name), "Roles": roles}
 
     def _do_describe_hub(self, _: dict[str, Any]) -> dict[str, Any]:

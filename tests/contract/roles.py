@@ -10,8 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from portcullis.adapters import accounts, directory, observer, surroundings
+from portcullis.adapters import accounts, directory, observer, permissions, surroundings, vpcs
 from portcullis.model import CHANGE_TAG, CONTROL_TAG, OWNERSHIP_TAG
+
+from tests.contract.templates import condition, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +28,22 @@ POLLING = ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage")
 ENTERING = accounts.PERMISSIONS
 ONE_PROFILE = "iam:GetInstanceProfile"
 ONE_BUCKET = "s3:GetBucketPolicy"
+ONE_ROLE = ("iam:ListAttachedRolePolicies", "iam:SimulatePrincipalPolicy")
+ONE_SETTING = "ssm:GetServiceSetting"
+OBSERVED = {action for module in (observer, permissions, surroundings, vpcs) for action in module.PERMISSIONS}
+"""What the adapters that observe declare, with the observer role."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A statement, and why it is there."""
+    """A statement, and why it is there; ``when`` names the condition of the template under which it is."""
 
     why: str
     actions: Sequence[str]
     resources: Sequence[Any] = ()
     principal: Any = None
     condition: Mapping[str, Any] | None = None
+    when: str = ""
 
     def statement(self) -> dict[str, Any]:
         """Return it as a template would hold it."""
@@ -137,6 +144,16 @@ _OBSERVER, _REMEDIATOR = (arn(f"iam::*:role/${{{name}RoleName}}") for name in ("
 _EC2 = {"Fn::If": ["InChina", {"Fn::Sub": "ec2.${AWS::URLSuffix}"}, "ec2.amazonaws.com"]}
 _PRODUCT = "${AWS::AccountId}:product/${AWS::AccountId}/default"
 _ANY_HUB = arn("securityhub:*:${AWS::AccountId}:hub/default")
+_CREATED_AS_OURS = equals(f"aws:RequestTag/{OWNERSHIP_TAG}", "true")
+_OURS = equals(f"aws:ResourceTag/{OWNERSHIP_TAG}", "true")
+_OPENING = "MayOpenGroups"
+
+
+def _tags_of(calls: str | Sequence[str]) -> dict[str, Any]:
+    """Return the condition of tags that come with what calls create: our own, and no others."""
+    own = {"ForAllValues:StringEquals": {"aws:TagKeys": sorted((CHANGE_TAG, CONTROL_TAG, OWNERSHIP_TAG))}}
+    return {**equals("ec2:CreateAction", calls), **own}
+
 
 EXPECTED: dict[str, dict[str, list[Grant]]] = {
     "template.yaml": {
@@ -338,8 +355,23 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
         "ObserverRole": [
             Grant(
                 "these know no resources, but for ListInstanceProfiles, which needs all paths",
-                sorted({*observer.PERMISSIONS, *surroundings.PERMISSIONS} - {ONE_PROFILE, ONE_BUCKET}),
+                sorted(OBSERVED - {ONE_PROFILE, ONE_BUCKET, *ONE_ROLE, ONE_SETTING}),
                 ["*"],
+            ),
+            Grant(
+                "the role of any instance, asked what it allows; only where the policy switches ROLE.2 on",
+                ONE_ROLE,
+                [arn("iam::${AWS::AccountId}:role/*")],
+            ),
+            Grant(
+                "whether Systems Manager manages hosts by default: this one setting, under the same condition",
+                [ONE_SETTING],
+                [
+                    arn(
+                        "ssm:*:${AWS::AccountId}:servicesetting/ssm/managed-instance/"
+                        "default-ec2-instance-management-role"
+                    )
+                ],
             ),
             Grant(
                 "any profile that an instance names",
@@ -371,35 +403,104 @@ EXPECTED: dict[str, dict[str, list[Grant]]] = {
         "ObserverRole trusts": hub("both functions that look", "ReconcileRoleArn", "SweepRoleArn"),
         "RemediatorRole": [
             Grant(
-                "an endpoint is created only with our tag, and only for the gateway services, whatever the partition",
+                "a gateway endpoint is created only with our tag, whatever the partition",
                 ["ec2:CreateVpcEndpoint"],
                 [ec2("vpc-endpoint")],
                 condition={
-                    **equals(f"aws:RequestTag/{OWNERSHIP_TAG}", "true"),
+                    **_CREATED_AS_OURS,
                     "StringLike": {"ec2:VpceServiceName": [f"*.{service}" for service in GATEWAY_SERVICES]},
                 },
             ),
             Grant(
-                "CreateVpcEndpoint is checked on the VPC and the tables, too",
+                "an interface endpoint, too, and for any service of AWS that the policy names, but for nobody else's",
                 ["ec2:CreateVpcEndpoint"],
-                [ec2("vpc"), ec2("route-table")],
+                [ec2("vpc-endpoint")],
+                condition=equals(f"aws:RequestTag/{OWNERSHIP_TAG}", "true", ("ec2:VpceServiceOwner", "amazon")),
             ),
             Grant(
-                "and on the tags that it sets, our own and no others; nothing that exists is tagged",
+                "CreateVpcEndpoint is checked on the VPC, the tables and the subnets, too",
+                ["ec2:CreateVpcEndpoint"],
+                [ec2("vpc"), ec2("route-table"), ec2("subnet")],
+            ),
+            Grant(
+                "security groups and EC2 Instance Connect Endpoints are created only with our tag",
+                ["ec2:CreateInstanceConnectEndpoint", "ec2:CreateSecurityGroup"],
+                [ec2("instance-connect-endpoint"), ec2("security-group")],
+                condition=_CREATED_AS_OURS,
+            ),
+            Grant("CreateSecurityGroup is checked on the VPC, too", ["ec2:CreateSecurityGroup"], [ec2("vpc")]),
+            Grant(
+                "an EC2 Instance Connect Endpoint may be in any subnet; its network interface is made in our name",
+                ["ec2:CreateInstanceConnectEndpoint", "ec2:CreateNetworkInterface"],
+                [ec2("network-interface"), ec2("subnet")],
+            ),
+            Grant(
+                "endpoints get groups with our tag, and no others",
+                ["ec2:CreateInstanceConnectEndpoint", "ec2:CreateNetworkInterface", "ec2:CreateVpcEndpoint"],
+                [ec2("security-group")],
+                condition=_OURS,
+            ),
+            Grant(
+                "what is created gets tags, our own and no others; nothing that exists is tagged",
                 ["ec2:CreateTags"],
-                [ec2("vpc-endpoint")],
-                condition={
-                    **equals("ec2:CreateAction", "CreateVpcEndpoint"),
-                    "ForAllValues:StringEquals": {"aws:TagKeys": sorted((CHANGE_TAG, CONTROL_TAG, OWNERSHIP_TAG))},
-                },
+                [ec2("instance-connect-endpoint"), ec2("security-group"), ec2("vpc-endpoint")],
+                condition=_tags_of(["CreateInstanceConnectEndpoint", "CreateSecurityGroup", "CreateVpcEndpoint"]),
             ),
             Grant(
-                "only an endpoint with our tag is changed, or deleted",
-                ["ec2:DeleteVpcEndpoints", "ec2:ModifyVpcEndpoint"],
-                [ec2("vpc-endpoint")],
-                condition=equals(f"aws:ResourceTag/{OWNERSHIP_TAG}", "true"),
+                "a private name is a hosted zone of AWS's, whose id nobody tells, associated in our name",
+                ["route53:AssociateVPCWithHostedZone"],
+                [arn("route53:::hostedzone/*")],
             ),
-            Grant("ModifyVpcEndpoint is checked on the tables, too", ["ec2:ModifyVpcEndpoint"], [ec2("route-table")]),
+            Grant(
+                "creating endpoints looks these up in our name, and a group of ours is found again by its name",
+                ["ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"],
+                ["*"],
+            ),
+            Grant(
+                "an account's first EC2 Instance Connect Endpoint makes this role; its name is spelt in two ways",
+                ["iam:CreateServiceLinkedRole"],
+                [arn("iam::${AWS::AccountId}:role/aws-service-role/*")],
+                condition=equals("iam:AWSServiceName", "ec2-instance-connect.amazonaws.com"),
+            ),
+            Grant(
+                "only what has our tag is changed, or deleted",
+                [
+                    "ec2:AuthorizeSecurityGroupEgress",
+                    "ec2:AuthorizeSecurityGroupIngress",
+                    "ec2:DeleteInstanceConnectEndpoint",
+                    "ec2:DeleteSecurityGroup",
+                    "ec2:DeleteVpcEndpoints",
+                    "ec2:ModifyVpcEndpoint",
+                    "ec2:RevokeSecurityGroupEgress",
+                ],
+                [ec2("instance-connect-endpoint"), ec2("security-group"), ec2("vpc-endpoint")],
+                condition=_OURS,
+            ),
+            Grant(
+                "ModifyVpcEndpoint is checked on the tables and the subnets, too",
+                ["ec2:ModifyVpcEndpoint"],
+                [ec2("route-table"), ec2("subnet")],
+            ),
+            Grant(
+                "the groups of instances are opened, and closed again, only where people want that",
+                ["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"],
+                [ec2("security-group")],
+                when=_OPENING,
+            ),
+            Grant(
+                "the rules for that have our tag",
+                ["ec2:AuthorizeSecurityGroupIngress"],
+                [ec2("security-group-rule")],
+                condition=_CREATED_AS_OURS,
+                when=_OPENING,
+            ),
+            Grant(
+                "and get no other tags",
+                ["ec2:CreateTags"],
+                [ec2("security-group-rule")],
+                condition=_tags_of("AuthorizeSecurityGroupIngress"),
+                when=_OPENING,
+            ),
             Grant(
                 "any instance may lack a profile, and gets this one",
                 ["ec2:AssociateIamInstanceProfile"],
@@ -458,7 +559,7 @@ def documents(template: Template) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for name, role in of_type(template, "AWS::IAM::Role").items():
         policies = role.get("Policies", [])
-        found[name] = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+        found[name] = [plain(statement) for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
         found[f"{name} trusts"] = role["AssumeRolePolicyDocument"]["Statement"]
     for name, policy in of_type(template, "AWS::Events::EventBusPolicy").items():
         found[name] = [policy["Statement"]]
@@ -468,13 +569,23 @@ def documents(template: Template) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def _conditions(template: Template) -> dict[str, list[str]]:
+    """Return the condition of the template for each statement of its roles, as ``documents`` lists them."""
+    return {
+        name: [condition(one) for policy in role.get("Policies", []) for one in policy["PolicyDocument"]["Statement"]]
+        for name, role in of_type(template, "AWS::IAM::Role").items()
+    }
+
+
 def faults(file: str, template: Template) -> dict[str, list[str]]:
     """Say, by document, how a template differs from the table; no entry where it does not."""
-    found, expected = documents(template), EXPECTED[file]
+    found, expected, conditions = documents(template), EXPECTED[file], _conditions(template)
     said: dict[str, list[str]] = {}
     for name in sorted(found.keys() | expected.keys()):
-        there = {_canonical(statement) for statement in found.get(name, [])}
-        wanted = {_canonical(grant.statement()): grant for grant in expected.get(name, [])}
+        statements = found.get(name, [])
+        whens = conditions.get(name, [""] * len(statements))
+        there = {_canonical(statement, when) for statement, when in zip(statements, whens, strict=True)}
+        wanted = {_canonical(grant.statement(), grant.when): grant for grant in expected.get(name, [])}
         said[name] = [f"missing, though {wanted[text].why}: {text}" for text in wanted.keys() - there]
         said[name] += [f"nobody says why: {text}" for text in there - wanted.keys()]
         if (name in found) != (name in expected):
@@ -498,7 +609,23 @@ def mutants(template: Template) -> Iterator[tuple[str, Template]]:
                 live.clear()
                 live.update(changed)
                 yield f"{name} {statement.get('Sid', index)} {change}", mutant
+    yield from _mutants_of_roles(template)
+    for name in of_type(template, "AWS::IAM::ManagedPolicy"):
+        for key in ("Groups", "Roles", "Users"):
+            mutant = json.loads(json.dumps(template))
+            mutant["Resources"][name]["Properties"][key] = ["somebody"]
+            yield f"{name} attached to {key}", mutant
+
+
+def _mutants_of_roles(template: Template) -> Iterator[tuple[str, Template]]:
     for name, role in of_type(template, "AWS::IAM::Role").items():
+        for at_policy, policy in enumerate(role.get("Policies", [])):
+            for index, statement in enumerate(policy["PolicyDocument"]["Statement"]):
+                if condition(statement):
+                    mutant = json.loads(json.dumps(template))
+                    policies = mutant["Resources"][name]["Properties"]["Policies"]
+                    policies[at_policy]["PolicyDocument"]["Statement"][index] = plain(statement)
+                    yield f"{name} {plain(statement)['Sid']} without {condition(statement)}", mutant
         for key in ("Policies", "ManagedPolicyArns"):
             if key in role:
                 mutant = json.loads(json.dumps(template))
@@ -510,11 +637,6 @@ def mutants(template: Template) -> Iterator[tuple[str, Template]]:
         mutant = json.loads(json.dumps(template))
         del mutant["Resources"][name]
         yield f"without {name}", mutant
-    for name in of_type(template, "AWS::IAM::ManagedPolicy"):
-        for key in ("Groups", "Roles", "Users"):
-            mutant = json.loads(json.dumps(template))
-            mutant["Resources"][name]["Properties"][key] = ["somebody"]
-            yield f"{name} attached to {key}", mutant
 
 
 def _changes(statement: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -546,8 +668,8 @@ def _pairs(value: Any) -> list[tuple[str, Any]]:
     return list(value.items()) if isinstance(value, dict) else []
 
 
-def _canonical(statement: Mapping[str, Any]) -> str:
-    """Write a statement so that equal ones are equal: lists sorted, the Sid left out."""
+def _canonical(statement: Mapping[str, Any], when: str) -> str:
+    """Write a statement so that equal ones are equal: lists sorted, the Sid left out; with its condition, if any."""
     parts: dict[str, Any] = {
         name: _sorted(part) for name, part in statement.items() if name not in ("Sid", "Condition")
     }
@@ -557,7 +679,7 @@ def _canonical(statement: Mapping[str, Any]) -> str:
         parts["Condition"] = {
             operator: {key: _sorted(value) for key, value in tests.items()} for operator, tests in conditions
         }
-    return _text(parts)
+    return _text(parts) + (f" when {when}" if when else "")
 
 
 def _sorted(value: Any) -> Any:

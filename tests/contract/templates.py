@@ -33,8 +33,23 @@ def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {**statement, "Action": _listed(statement["Action"]), "Resource": _listed(statement["Resource"])}
         for policy in role["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
+        for statement in map(plain, policy["PolicyDocument"]["Statement"])
     ]
+
+
+def plain(statement: dict[str, Any]) -> dict[str, Any]:
+    """Return a statement, also of those that are there only under a condition of the template."""
+    if "Fn::If" not in statement:
+        return statement
+    _, wrapped, nothing = statement["Fn::If"]
+    assert nothing == {"Ref": "AWS::NoValue"}
+    found: dict[str, Any] = wrapped
+    return found
+
+
+def condition(statement: dict[str, Any]) -> str:
+    """Return the condition of the template under which a statement is there; empty for one that always is."""
+    return str(statement["Fn::If"][0]) if "Fn::If" in statement else ""
 
 
 def actions(role: dict[str, Any]) -> set[str]:

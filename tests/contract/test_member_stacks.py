@@ -27,6 +27,11 @@ def _required(path: Path) -> set[str]:
     return {name for name, entry in templates.load(path)["Parameters"].items() if "Default" not in entry}
 
 
+def _choices(path: Path) -> dict[str, Any]:
+    parameters = templates.load(path)["Parameters"]
+    return {name: value for name, value in CHOICES.items() if name in parameters}
+
+
 def _keys(node: Any) -> Iterator[str]:
     """Yield every key of a template, at any depth."""
     if isinstance(node, dict):
@@ -140,13 +145,16 @@ VALUES = {
 }
 """What the parameters of the member templates without a default are, in the hub."""
 
+CHOICES = {"InstanceConnectMayOpenGroups": {"Ref": "InstanceConnectMayOpenGroups"}}
+"""What else the deployer of the hub decides for the members: parameters with the same default in both places."""
+
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES))
-def test_a_stack_set_gives_each_parameter_without_a_default_and_no_other(name: str) -> None:
+def test_a_stack_set_gives_each_parameter_without_a_default_and_the_deployers_choices(name: str) -> None:
     """With one missing, StackSets refuse the template; overrides do not reach stacks that are deployed later."""
     given = {pair["ParameterKey"]: pair["ParameterValue"] for pair in STACK_SETS[name]["Parameters"]}
     assert len(given) == len(STACK_SETS[name]["Parameters"])
-    assert given == {key: VALUES[key] for key in _required(TEMPLATES[name])}
+    assert given == {key: VALUES[key] for key in _required(TEMPLATES[name])} | _choices(TEMPLATES[name])
 
 
 @pytest.mark.parametrize("path", templates.MEMBERS, ids=lambda path: path.name)
@@ -154,6 +162,16 @@ def test_a_stack_by_hand_takes_the_same_from_the_hub_s_outputs(path: Path) -> No
     """For the management account, which StackSets leave out: outputs of the same names, with the same values."""
     outputs = {name: output["Value"] for name, output in HUB["Outputs"].items()}
     assert {name: outputs[name] for name in _required(path)} == {name: VALUES[name] for name in _required(path)}
+    assert {name: outputs[name] for name in _choices(path)} == _choices(path)
+
+
+def test_groups_of_others_stay_as_they_are_unless_the_deployer_wants_otherwise() -> None:
+    """The choice is one word in the hub's stack, and is no by default, there and in a stack by hand."""
+    account = templates.load(templates.MEMBER_ACCOUNT)
+    for template in (HUB, account):
+        parameter = template["Parameters"]["InstanceConnectMayOpenGroups"]
+        assert (parameter["Default"], parameter["AllowedValues"]) == ("false", ["true", "false"])
+    assert account["Conditions"]["MayOpenGroups"] == {"Fn::Equals": [{"Ref": "InstanceConnectMayOpenGroups"}, "true"]}
 
 
 def test_the_hub_says_where_stacks_are_needed() -> None:
@@ -179,4 +197,4 @@ def test_the_first_heartbeat_comes_after_its_rule() -> None:
 def test_ec2_is_called_by_its_name_in_china() -> None:
     """The only service whose principal differs among those that the member stacks name."""
     account = templates.load(templates.ROOT / "infra" / "member-account.yaml")
-    assert account["Conditions"] == {"InChina": {"Fn::Equals": [{"Ref": "AWS::Partition"}, "aws-cn"]}}
+    assert account["Conditions"]["InChina"] == {"Fn::Equals": [{"Ref": "AWS::Partition"}, "aws-cn"]}

@@ -7,13 +7,13 @@ import re
 from typing import Any
 
 import pytest
-from portcullis import asff
 from portcullis.cli import controls_page
 from portcullis.cli.policy_file import SCHEMA
 from portcullis.controls import CONTROLS, Control
 from portcullis.policy import Mode
 
 from tests.contract import templates
+from tests.fakes import asff
 
 _SCHEMA: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
 _PLACES: list[dict[str, Any]] = [

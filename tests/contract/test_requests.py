@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
+from custom_actions import CustomActions
 from portcullis.adapters import ledger, scheduler
-from portcullis.adapters.custom_actions import CustomActions
 from portcullis.ports import Changes
 from portcullis.triggers import ACTION_IDS, CUSTOM_ACTION, SECURITY_HUB_SOURCE
 

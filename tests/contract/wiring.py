@@ -15,8 +15,8 @@ from portcullis.policy import Policy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BUILDERS = {"actions": "custom_actions"}
-"""What bootstrap calls a function's wiring, where that is not the function's name."""
+_OWN = {"actions": "custom_actions"}
+"""The functions that bootstrap does not wire, each with the module beside its handler that calls AWS."""
 
 FUNCTIONS = ("actions", "approval", "intake", "reconcile", "survey", "sweep")
 
@@ -32,6 +32,8 @@ class Wiring:
 @cache
 def of(function: str) -> Wiring:
     """Wire a function as bootstrap does, with nothing behind the adapters; returns what was wired."""
+    if function in _OWN:
+        return Wiring({_OWN[function]})
     wiring = Wiring()
 
     def noting(adapter: type) -> Callable[..., Mock]:
@@ -55,12 +57,13 @@ def of(function: str) -> Wiring:
     with (
         patch.multiple(bootstrap, **doubles, _env=variable),
         patch("boto3.Session"),
-        patch("portcullis.policy.load", return_value=Mock(Policy)),
+        patch("portcullis.policy.load", return_value=Mock(Policy, enabled=Mock(return_value=False))),
     ):
-        getattr(bootstrap, _BUILDERS.get(function, function)).__wrapped__()
+        getattr(bootstrap, function).__wrapped__()
     return wiring
 
 
 def permissions(module: str, name: str = "PERMISSIONS") -> set[str]:
-    """Return the IAM actions that an adapter module declares."""
-    return set(getattr(importlib.import_module(f"portcullis.adapters.{module}"), name, ()))
+    """Return the IAM actions that an adapter module, or one beside a handler, declares."""
+    package = "" if module in _OWN.values() else "portcullis.adapters."
+    return set(getattr(importlib.import_module(f"{package}{module}"), name, ()))

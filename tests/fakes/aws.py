@@ -11,9 +11,11 @@ from portcullis.actions import (
     AddRouteTables,
     AssociateInstanceProfile,
     CreateGatewayEndpoint,
+    CreateInterfaceEndpoint,
     DeleteEndpoint,
     DisassociateInstanceProfile,
-    RemoveRouteTables,
+    RemoveFromEndpoint,
+    left_by,
 )
 from portcullis.errors import Fault, NotAdmittedError, TransientError, classify
 from portcullis.model import (
@@ -22,7 +24,9 @@ from portcullis.model import (
     OWNERSHIP_TAG,
     Instance,
     InstanceProfile,
+    Needs,
     Outcome,
+    Permissions,
     Result,
     RouteTable,
     Scope,
@@ -35,6 +39,7 @@ from portcullis.surroundings import Surroundings
 
 from tests.fakes.calls import AwsRefusedError, Calls
 from tests.fakes.names import ACCOUNT, DEFAULT_PROFILE, REGION, REMEDIATOR_ROLE, PlaceKey
+from tests.fakes.private_link import DNS_CONFLICT, FakePrivateLink
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -58,6 +63,9 @@ class FakeRegion:
     gateway_services: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     surroundings: dict[str, Surroundings] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.link = FakePrivateLink(self.aws.new_id, self.endpoints, tokens=self.tokens)
 
     def create_vpc(self, *, owner_id: str | None = None, default: bool = False) -> str:
         """Create a VPC with its main route table; ``owner_id`` for one that another account shares."""
@@ -127,7 +135,8 @@ class FakeRegion:
         """Delete a VPC and everything in it."""
         del self.vpcs[vpc_id]
         self.tables = {key: held for key, held in self.tables.items() if held[0] != vpc_id}
-        self.endpoints = {key: endpoint for key, endpoint in self.endpoints.items() if endpoint.vpc_id != vpc_id}
+        for endpoint in [one for one in self.endpoints.values() if one.vpc_id == vpc_id]:
+            del self.endpoints[endpoint.endpoint_id]
         self._tell("DeleteVpc", {"vpcId": vpc_id}, {"_return": True})
 
     def launch_instance(
@@ -182,18 +191,17 @@ class FakeRegion:
 
     def seen(self, vpc_id: str) -> Vpc:
         """Return a VPC as the observer lists it."""
-        return replace(
-            self.vpcs[vpc_id], route_tables=self.tables_of(vpc_id), endpoints=tuple(self.endpoints_of(vpc_id))
-        )
+        vpc = replace(self.vpcs[vpc_id], route_tables=self.tables_of(vpc_id), endpoints=self.endpoints_of(vpc_id))
+        return self.link.seen(vpc)
 
-    def perform(self, action: Action, change_id: str) -> str:
+    def perform(self, action: Action, change_id: str) -> str:  # noqa: PLR0911 -- a case for each action
         """Do what the remediator asks for."""
         match action:
             case CreateGatewayEndpoint():
                 return self._create_once(action, change_id)
             case AddRouteTables():
                 return self._add_tables(action)
-            case RemoveRouteTables():
+            case RemoveFromEndpoint() if action.route_table_ids:
                 endpoint = self._endpoint(action.endpoint_id)
                 left = tuple(name for name in endpoint.route_table_ids if name not in action.route_table_ids)
                 self.endpoints[action.endpoint_id] = replace(endpoint, route_table_ids=left)
@@ -204,6 +212,7 @@ class FakeRegion:
             case DeleteEndpoint():
                 if action.endpoint_id in self.endpoints:
                     self.delete_endpoint(action.endpoint_id)
+                self.link.groups.pop(action.group_id, None)
                 return action.endpoint_id
             case AssociateInstanceProfile():
                 return self._associate_profile(action)
@@ -212,6 +221,7 @@ class FakeRegion:
                 if held and held.association_id == action.association_id:
                     self.disassociate_profile(action.instance_id)
                 return action.association_id
+        return self.link.perform(action, change_id)
 
     def _create_once(self, action: CreateGatewayEndpoint, change_id: str) -> str:
         """Create an endpoint. With the token of an earlier call it is that one, even if it is gone."""
@@ -305,6 +315,7 @@ class FakeAws:
         self.switched_off: set[PlaceKey] = set()
         self.shut: set[str] = set()
         self.profiles: dict[tuple[str, str], InstanceProfile] = {}
+        self.permissions: dict[str, Permissions] = {}
         self._regions: dict[PlaceKey, FakeRegion] = {}
         self._ids: Counter[str] = Counter()
 
@@ -327,7 +338,7 @@ class FakeAws:
         self._ids[prefix] += 1
         return f"{prefix}-{self._ids[prefix]:04x}"
 
-    def observe(self, scope: Scope, profiles: Collection[str]) -> Snapshot:
+    def observe(self, scope: Scope, needs: Needs) -> Snapshot:
         """Read what the scope names. See ports.Observer."""
         with self.calls.making("observe"):
             self._admit(scope.account_id)
@@ -340,9 +351,11 @@ class FakeAws:
                 if instance.state in _LIVING and (scope.everything or key in scope.instance_ids)
             }
             bare = any(instance.profile is None for instance in instances.values())
-            known = {name: self.profiles.get((scope.account_id, name)) for name in profiles} if bare else {}
+            known = {name: self.profiles.get((scope.account_id, name)) for name in needs.profiles} if bare else {}
             found = {name: profile for name, profile in known.items() if profile}
-            return Snapshot(scope, vpcs, instances, place.gateway_services if vpcs else {}, found)
+            services = place.link.services
+            gateways = place.gateway_services if vpcs else {}
+            return Snapshot(scope, vpcs, instances, gateways, found, services, self.permissions)
 
     def surroundings(
         self, account_id: str, region: str, vpc_ids: Collection[str], *, buckets: bool
@@ -370,16 +383,18 @@ class FakeAws:
         except AwsRefusedError as error:
             fault = classify(error.code, error.message)
             result = Result.FAILED if fault is Fault.TERMINAL else Result.RETRY
+            result = Result.NEEDLESS if DNS_CONFLICT in error.message else result
             refuted = fault is Fault.CONFLICT and isinstance(action, AssociateInstanceProfile)
             detail = f"AWS did not let Portcullis {action}: {error}."
             return Outcome(action, result, detail=detail, is_refuted=refuted)
         except TransientError as error:
             return Outcome(action, Result.RETRY, detail=f"Portcullis could not {action}: {error}.")
-        if isinstance(action, CreateGatewayEndpoint) and made not in place.endpoints:
+        creations = CreateGatewayEndpoint | CreateInterfaceEndpoint
+        if isinstance(action, creations) and made not in place.endpoints:
             return Outcome(action, Result.RETRY, made, f"{made} is deleted.")
         # AWS answers a creation with the endpoint, a modification with nothing.
-        endpoint = place.endpoints.get(made) if isinstance(action, CreateGatewayEndpoint) else None
-        after = {"route_table_ids": list(endpoint.route_table_ids), "policy_digest": ""} if endpoint else {}
+        endpoint = place.endpoints.get(made) if isinstance(action, creations) else None
+        after = left_by(place.seen(endpoint.vpc_id), made) if endpoint else {}
         return Outcome(action, Result.APPLIED, made, f"Portcullis did it: {action}.", after)
 
     def _admit(self, account_id: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from portcullis import asff
 from portcullis.errors import SecurityHubOffError, TransientError
 from portcullis.ports import Rejection
+
+from tests.fakes import asff
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -67,8 +68,7 @@ class FakeSecurityHub:
             rejections = []
             for finding in findings:
                 code = self._refusals.popleft() if self._refusals else None
-                if code is None and asff.faults(finding):
-                    code = "InvalidInput"
+                assert not (faults := asff.faults(finding)), faults
                 if code is None:
                     self._take(account_id, region, finding)
                 else:

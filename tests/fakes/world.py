@@ -40,9 +40,9 @@ class _AtOnce(Policy):
         return replace(settings, settle=dict.fromkeys(Caller, nothing), longest=nothing)
 
 
-def policy_of(**modes: Mode) -> Policy:
-    """Return a policy: every control in mode remediate, at once, but for those given (``VPCE_1=Mode.OFF``)."""
-    careful = careful_policy(**modes)
+def policy_of(more: Mapping[str, Any] | None = None, /, **modes: Mode) -> Policy:
+    """Return a policy: the first controls in mode remediate, at once, but for what is given (``VPCE_1=Mode.OFF``)."""
+    careful = careful_policy(more, **modes)
     held = {item.name: getattr(careful, item.name) for item in fields(Policy)}
     return _AtOnce(**held | {"limits": Limits(*[10**6] * 3)})
 
@@ -50,7 +50,8 @@ def policy_of(**modes: Mode) -> Policy:
 def careful_policy(more: Mapping[str, Any] | None = None, /, **modes: Mode) -> Policy:
     """Return a policy as a file gives it: every control in mode remediate, but for those given; and ``more`` of it."""
     given = {name.replace("_", "."): mode for name, mode in modes.items()}
-    controls = {c: {"mode": str(given.get(c, Mode.REMEDIATE))} for c in ("VPCE.1", "VPCE.2", "ROLE.1")}
+    modes = dict.fromkeys(("VPCE.1", "VPCE.2", "ROLE.1"), Mode.REMEDIATE) | given
+    controls = {control_id: {"mode": str(mode)} for control_id, mode in modes.items()}
     return parse({"version": 1, "controls": controls} | dict(more or {}))
 
 
@@ -130,8 +131,9 @@ class World:
         request = cause.request
         if request and request.ask is Ask.UNDO and not request.change_id:
             key = (target.account_id, target.region, target.kind, str(target.resource_id))
-            latest = self.ledger.kept[key].latest if key in self.ledger.kept else {}
-            cause = replace(cause, request=replace(request, change_id=latest.get(request.control_id, "")))
+            state = self.ledger.kept.get(key)
+            change_id = (state.latest(request.control_id) if state else None) or ""
+            cause = replace(cause, request=replace(request, change_id=change_id))
         return cause
 
     def process(self, seconds: float) -> None:

@@ -6,8 +6,8 @@ import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import custom_actions
 import pytest
-from portcullis.adapters import custom_actions
 
 from tests.functions.conftest import HUB_ACCOUNT, REGION
 

@@ -53,7 +53,7 @@ def _changed(hub: Hub) -> None:
     ledger = DynamoDbLedger(hub.dynamodb, hub.table_name)
     state = ledger.begin(change, ResourceState(Kind.VPC, VPC_ID, pending=CHANGE_ID), None)
     assert isinstance(state, ResourceState)
-    state = replace(state, pending="", latest={"VPCE.1": CHANGE_ID})
+    state = replace(state, pending="", applied={CHANGE_ID: ("VPCE.1", "vpce-1")})
     ledger.end(replace(change, progress=Progress.APPLIED, made="vpce-1", ended_at=when), state)
 
 

@@ -29,7 +29,7 @@ from portcullis.actions import (
     CreateGatewayEndpoint,
     DeleteEndpoint,
     DisassociateInstanceProfile,
-    RemoveRouteTables,
+    RemoveFromEndpoint,
 )
 from portcullis.adapters.ledger import DynamoDbLedger
 from portcullis.ledger import Progress
@@ -294,7 +294,7 @@ def undone_profiles(world: World, count: int) -> Causes:
 
 def undone(world: World, resource_ids: list[str], control_id: str) -> Causes:
     """Ask for what the approval function makes of an undo: of the latest change."""
-    changes = {name: state.latest[control_id] for name, state in world.states(resource_ids).items()}
+    changes = {name: str(state.latest(control_id)) for name, state in world.states(resource_ids).items()}
     requests = {name: Request(Ask.UNDO, control_id, PAT, change_id) for name, change_id in changes.items()}
     return {name: Cause("approval/e-3", request=request) for name, request in requests.items()}
 
@@ -313,14 +313,14 @@ STORIES = {
     "approve": Story(approved_vpcs, "VPCE.1", "PASSED", (CREATE,), {"controls": {"VPCE.1": {"mode": "approve"}}}),
     "make way": Story(their_endpoints_failed, "VPCE.1", "FAILED", (CREATE, DeleteEndpoint), S3_ONLY),
     "make way on one table": Story(
-        their_endpoints_failed_on_one_table, "VPCE.1", "FAILED", (CREATE, ADD, RemoveRouteTables), S3_ONLY
+        their_endpoints_failed_on_one_table, "VPCE.1", "FAILED", (CREATE, ADD, RemoveFromEndpoint), S3_ONLY
     ),
     "make way for a deletion": Story(their_deletions_failed, "VPCE.1", "FAILED", (CREATE, DeleteEndpoint), S3_ONLY),
     "make way for a profile": Story(
         their_association_failed, "ROLE.1", "FAILED", (ASSOCIATE, DisassociateInstanceProfile)
     ),
     "undo an endpoint": Story(undone_endpoints, "VPCE.1", "FAILED", (CREATE, DeleteEndpoint), S3_ONLY),
-    "undo route tables": Story(undone_tables, "VPCE.1", "FAILED", (CREATE, ADD, RemoveRouteTables), S3_ONLY),
+    "undo route tables": Story(undone_tables, "VPCE.1", "FAILED", (CREATE, ADD, RemoveFromEndpoint), S3_ONLY),
     "undo a profile": Story(undone_profiles, "ROLE.1", "FAILED", (ASSOCIATE, DisassociateInstanceProfile)),
 }
 
@@ -432,7 +432,7 @@ def all_facts(world: World, resource_ids: list[str], control_id: str) -> dict[st
             "ledger": tuple(entries[name]),
             "pending": state.pending,
             "ours": len(state.made),
-            "held": state.hold is not None,
+            "held": bool(state.holds),
             "waiting": state.window is not None,
             "looks": looks.count(name),
             "answered": finding["Id"] in world.calls.notes,

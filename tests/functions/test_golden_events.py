@@ -22,6 +22,7 @@ from portcullis.triggers import (
     targets_of,
 )
 
+from local.fidelity.event_patterns import matches
 from tests.functions.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -85,16 +86,16 @@ def test_a_change_of_state_has_a_sample() -> None:
 
 def test_conflicts_have_samples() -> None:
     """Failed calls that concern Portcullis all the same are among the samples, with targets."""
-    pattern = PATTERNS["conflicts"]["detail"]
-    failed = [name for name in NAMES if event(name)["detail"].get("errorCode") in pattern["errorCode"]]
+    failed = [name for name in NAMES if matches(PATTERNS["conflicts"], event(name))]
 
     assert failed == [
         "AssociateIamInstanceProfile-IncorrectState.json",
+        "CreateInstanceConnectEndpoint-ResourceLimitExceeded.json",
+        "CreateVpcEndpoint-ConflictingDnsDomain.json",
         "CreateVpcEndpoint-RouteAlreadyExists.json",
         "DeleteSubnet-DependencyViolation.json",
         "DeleteVpc-DependencyViolation.json",
     ]
-    assert all(event(name)["detail"]["eventName"] in pattern["eventName"] for name in failed)
     assert all(golden(name) and conflict_of(event(name)) for name in failed)
 
 

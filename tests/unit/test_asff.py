@@ -6,9 +6,9 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from portcullis.asff import faults
 
 from tests.fakes import ACCOUNT, OTHER_ACCOUNT, REGION
+from tests.fakes.asff import faults
 
 MISSING = object()
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from portcullis.changing import AGAIN_AFTER, RESUMED_FOR, SPREAD, TRIED_FOR
 from portcullis.errors import TransientError
-from portcullis.ledger import Made
-from portcullis.model import CHANGE_TAG, Ask, Caller, Cause, Request, Work
+from portcullis.model import CHANGE_TAG, Ask, Caller, Cause, Made, Request, Work
 from portcullis.policy import Mode
 from portcullis.ports import Changes
 
@@ -92,11 +91,13 @@ class TestLedger:
         assert (change.trigger, change.begun_at, change.ended_at) == ("Call/0", world.clock.now(), world.clock.now())
         assert (change.account_id, change.region, change.resource_id) == (ACCOUNT, REGION, target.resource_id)
         assert change.before == {"endpoints": {}}
-        assert change.after == {"route_table_ids": list(endpoint.route_table_ids), "policy_digest": ""}
-        assert state_of(world, target).made == {
-            endpoint.endpoint_id: Made(change.change_id, endpoint.route_table_ids, "")
+        assert change.after == {
+            "route_table_ids": list(endpoint.route_table_ids),
+            "subnet_ids": [],
+            "policy_digest": "",
         }
-        assert state_of(world, target).latest == {"VPCE.1": change.change_id}
+        assert state_of(world, target).made == {endpoint.endpoint_id: Made(change.change_id, endpoint.route_table_ids)}
+        assert state_of(world, target).latest("VPCE.1") == change.change_id
         assert state_of(world, target).changed_at == (change.begun_at,)
 
     def test_tables_that_are_added_become_ours_and_the_endpoint_stays_that_of_its_change(self) -> None:
@@ -110,9 +111,9 @@ class TestLedger:
         (made,) = state_of(world, target).made.values()
         assert (made.change_id, set(made.route_table_ids)) == (first.change_id, {*tables_of(world, target)[0]})
         assert set(second.after["route_table_ids"]) == set(made.route_table_ids)
-        assert second.before == {"route_table_ids": list(first.after["route_table_ids"])}
+        assert second.before == first.after
         assert table_id in made.route_table_ids
-        assert state_of(world, target).latest == {"VPCE.1": second.change_id}
+        assert state_of(world, target).latest("VPCE.1") == second.change_id
 
     def test_what_aws_refuses_is_written_down_as_failed(self) -> None:
         """It made nothing, and counts as no change of the resource."""
@@ -122,7 +123,7 @@ class TestLedger:
         (change,) = changes(world)
         assert (change.progress, change.made, change.after) == ("failed", "", {})
         assert "an SCP says no" in change.detail
-        hold = state_of(world, target).hold
+        hold = state_of(world, target).holds.get("VPCE.1")
         assert hold is not None
         assert hold.until == change.begun_at + timedelta(days=1), "it is not tried in vain all day"
         assert "an SCP says no" in hold.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -117,6 +118,13 @@ class TestTargets:
         assert missing.endswith("none.json: it cannot be read: No such file or directory")
         assert "it is not JSON" in not_text
 
+    def test_answers_beside_the_events_are_skipped(self, tmp_path: Path) -> None:
+        """So that `portcullis targets events/*.json` works; that is said, and no error."""
+        answers = written(tmp_path, "targets.json", {"CreateVpc.json": []})
+        result = run("targets", answers, written(tmp_path, "good.json", vpc_event()))
+        assert (result.exit_code, result.stdout) == (0, line(ACCOUNT, "vpc", "vpc-0001") + "\n")
+        assert result.stderr == f"portcullis: {answers}: skipped; it holds answers for other files, no event\n"
+
     def test_no_file_or_a_folder_is_a_mistake_of_usage(self, tmp_path: Path) -> None:
         """Exit 2, with the usage."""
         for arguments in (("targets",), ("targets", tmp_path)):
@@ -189,4 +197,19 @@ def test_help_names_every_command() -> None:
     for option in ("-h", "--help"):
         result = run(option)
         assert result.exit_code == 0
-        assert all(name in result.stdout for name in ("targets", "policy", "docs"))
+        assert all(name in result.stdout for name in ("targets", "policy", "docs", "plan", "replay"))
+
+
+@pytest.mark.parametrize(("shell", "part"), [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "complete")])
+def test_completion_prints_the_script_of_a_shell(shell: str, part: str) -> None:
+    """Which asks the command line itself what may come next."""
+    result = run("completion", shell)
+    assert result.exit_code == 0
+    assert part in result.stdout
+    assert "_PORTCULLIS_COMPLETE" in result.stdout
+    assert run("completion", "cmd").exit_code == 2
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """Conventionally asked for."""
+    assert run("--version").stdout == f"portcullis, version {version('portcullis')}\n"

@@ -368,12 +368,12 @@ class TestMemory:
         world, target = proposed(mode=Mode.REMEDIATE)
         world.process(HOUR)
         ask(world, target, Ask.UNDO, "VPCE.1")
-        assert state_of(world, target).hold
+        assert state_of(world, target).holds
         place, vpc_id = world.aws.region(), str(target.resource_id)
         place.create_endpoint(vpc_id, place.gateway_services["s3"], [place.main_table(vpc_id)])
         world.process(2 * DAY)
         tell(world, target)
-        assert state_of(world, target).hold is None
+        assert not state_of(world, target).holds
 
     def test_an_unstored_state_says_nothing(self) -> None:
         """Two empty ones are equal, whatever they are of."""

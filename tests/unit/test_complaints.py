@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from portcullis.actions import ACTIONS
+from portcullis.cli.policy_file import load as read_policy
 from portcullis.errors import TransientError
 from portcullis.model import Caller, Cause, Conflict
 from portcullis.policy import Mode
@@ -168,10 +171,13 @@ class TestAddingAnEndpointBrokeConnections:
         assert world.aws.performed == []
         assert all(word in text for word in ("proposes to create", "i-1", "connections", "acl-1")), text
 
-    def test_our_endpoints_restrict_nothing(self) -> None:
-        """They are created without a policy, which is AWS's full access: no repository becomes unreachable."""
-        source = (ROOT / "layers/core/portcullis/adapters/remediator.py").read_text(encoding="utf-8")
-        assert "PolicyDocument=" not in source
+    def test_our_endpoints_restrict_nothing_unless_the_policy_names_how(self) -> None:
+        """No creation names an endpoint policy, so it is full access; VPCE.5 sets one, where it is switched on."""
+        creations = [kind for kind in ACTIONS if kind.__name__.startswith("Create")]
+        assert creations
+        assert not {one.name for kind in creations for one in fields(kind)} & {"document", "policy"}
+        shipped = read_policy(ROOT / "layers/policy/policy.yaml").data
+        assert shipped["controls"]["VPCE.5"]["mode"] == "off"
 
 
 def test_a_recursive_policy_reacted_to_its_own_changes_millions_of_times() -> None:

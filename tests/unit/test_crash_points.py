@@ -9,17 +9,19 @@ finding that is true.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from portcullis.ledger import Progress
-from portcullis.model import Ask, Caller, Cause, Conflict, Request, Target
+from portcullis.model import Ask, Caller, Cause, Conflict, InterfaceService, Request, Target
 from portcullis.policy import Mode
 
-from tests.fakes import CrashError, Trouble, World, instance, policy_of, vpc
+from tests.fakes import REGION, CrashError, Trouble, World, instance, policy_of, vpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from portcullis.policy import Policy
 
 APPROVE = {"VPCE_1": Mode.APPROVE, "VPCE_2": Mode.OFF}
 S3_ONLY = {"VPCE_2": Mode.OFF}
@@ -33,8 +35,8 @@ Facts = dict[str, object]
 class Story:
     """A remediation.
 
-    ``begin`` prepares the world and says what is looked at, and why; ``modes`` are those of the policy; ``ends`` is
-    the finding's state and what the ledger lists as applied, by the types of the actions, the first first.
+    ``begin`` prepares the world and says what is looked at, and why; ``modes`` (or ``entries``) are those of the
+    policy; ``ends`` is the finding's state and what the ledger lists as applied, by type, the first first.
     """
 
     begin: Callable[[World], tuple[Target, Cause]]
@@ -42,6 +44,12 @@ class Story:
     ends: str
     applied: tuple[str, ...]
     modes: dict[str, Mode]
+    entries: dict[str, Any] | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """What is wanted: ``entries`` instead of the modes, where there are some."""
+        return policy_of({"controls": self.entries, **TIGHT} if self.entries else None, **self.modes)
 
 
 def bare_vpc(world: World) -> tuple[Target, Cause]:
@@ -123,7 +131,46 @@ def undone_profile(world: World) -> tuple[Target, Cause]:
     return target, Cause("approval/e-2", request=Request(Ask.UNDO, "ROLE.1", PAT))
 
 
+def private_vpc(world: World) -> tuple[Target, Cause]:
+    """Somebody creates a VPC with a subnet in each of two zones, and a group that its instances have."""
+    target, cause = bare_vpc(world)
+    vpc_id, link = str(target.resource_id), world.aws.region().link
+    for zone in "ab":
+        link.add_subnet(vpc_id, f"{REGION}{zone}")
+    for name in ("ssm", "ssmmessages"):
+        link.services[name] = InterfaceService(f"com.amazonaws.{REGION}.{name}", (), (f"{name}.amazonaws.com",))
+        link.services[link.services[name].service_name] = link.services[name]
+    link.instance_groups[vpc_id] = ((link.add_group(vpc_id),),)
+    return target, cause
+
+
+def after_it(ask: str) -> Callable[[World], tuple[Target, Cause]]:
+    """Let the policy bring a private VPC to where it wants it, then a person undo something, or delete a subnet."""
+
+    def begin(world: World) -> tuple[Target, Cause]:
+        target, cause = private_vpc(world)
+        world.enqueue(target, cause=cause)
+        world.drain()
+        if ask != "DeleteSubnet":
+            return target, Cause("approval/e-2", request=Request(Ask.UNDO, ask, PAT))
+        subnet_id = next(iter(world.aws.region().link.subnets))
+        return target, Cause("DeleteSubnet/e-2", Caller.OTHER, conflict=Conflict(ask, PAT, subnet_id=subnet_id))
+
+    return begin
+
+
 CREATE, ADD = "CreateGatewayEndpoint", "AddRouteTables"
+INTERFACE, CONNECT, ADMIT = "CreateInterfaceEndpoint", "CreateInstanceConnectEndpoint", "AdmitInstanceConnect"
+TIGHT = {
+    "endpoint_policies": {"tight": {"document": {"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "*"}]}}}
+}
+TWO_SERVICES: dict[str, Any] = {"VPCE.3": {"mode": "remediate", "services": ["ssm", "ssmmessages"]}}
+ONE_SERVICE: dict[str, Any] = {"VPCE.3": {"mode": "remediate", "services": ["ssm"]}}
+SSH: dict[str, Any] = {"VPCE.4": {"mode": "remediate", "open_instances": True}}
+PERIMETER: dict[str, Any] = {
+    "VPCE.1": {"mode": "remediate"},
+    "VPCE.5": {"mode": "remediate", "policies": {"s3": "tight"}},
+}
 STORIES = {
     "create an endpoint": Story(bare_vpc, "VPCE.1", "PASSED", (CREATE,), S3_ONLY),
     "create two endpoints": Story(bare_vpc, "VPCE.2", "PASSED", (CREATE, CREATE), {}),
@@ -132,20 +179,35 @@ STORIES = {
     "approve": Story(approved_vpc, "VPCE.1", "PASSED", (CREATE,), APPROVE),
     "make way": Story(their_endpoint_failed, "VPCE.1", "FAILED", (CREATE, "DeleteEndpoint"), S3_ONLY),
     "make way on one table": Story(
-        their_endpoint_failed_on_one_table, "VPCE.1", "FAILED", (CREATE, ADD, "RemoveRouteTables"), S3_ONLY
+        their_endpoint_failed_on_one_table, "VPCE.1", "FAILED", (CREATE, ADD, "RemoveFromEndpoint"), S3_ONLY
     ),
     "make way for a deletion": Story(their_deletion_failed, "VPCE.1", "FAILED", (CREATE, "DeleteEndpoint"), S3_ONLY),
     "undo an endpoint": Story(undone_endpoint, "VPCE.1", "FAILED", (CREATE, "DeleteEndpoint"), S3_ONLY),
-    "undo route tables": Story(undone_tables, "VPCE.1", "FAILED", (CREATE, ADD, "RemoveRouteTables"), S3_ONLY),
+    "undo route tables": Story(undone_tables, "VPCE.1", "FAILED", (CREATE, ADD, "RemoveFromEndpoint"), S3_ONLY),
     "undo a profile": Story(
         undone_profile, "ROLE.1", "FAILED", ("AssociateInstanceProfile", "DisassociateInstanceProfile"), {}
+    ),
+    "interface endpoints": Story(private_vpc, "VPCE.3", "PASSED", (INTERFACE,) * 2, {}, TWO_SERVICES),
+    "undo an interface endpoint": Story(
+        after_it("VPCE.3"), "VPCE.3", "FAILED", (INTERFACE, "DeleteEndpoint"), {}, ONE_SERVICE
+    ),
+    "make way in one subnet": Story(
+        after_it("DeleteSubnet"), "VPCE.3", "PASSED", (INTERFACE, "RemoveFromEndpoint"), {}, ONE_SERVICE
+    ),
+    "instance connect": Story(private_vpc, "VPCE.4", "PASSED", (CONNECT, ADMIT), {}, SSH),
+    "undo instance connect": Story(after_it("VPCE.4"), "VPCE.4", "FAILED", (CONNECT, ADMIT, "StopAdmitting"), {}, SSH),
+    "an endpoint policy": Story(private_vpc, "VPCE.5", "PASSED", (CREATE, "SetEndpointPolicy"), {}, PERIMETER),
+    "undo an endpoint policy": Story(
+        *(after_it("VPCE.5"), "VPCE.5", "FAILED"),
+        (CREATE, "SetEndpointPolicy", "RestoreEndpointPolicy"),
+        *({}, PERIMETER),
     ),
 }
 
 
 def prepared(story: Story) -> tuple[World, Target]:
     """Return a world in which the story's message is about to be delivered."""
-    world = World(policy_of(**story.modes))
+    world = World(story.policy)
     target, cause = story.begin(world)
     world.enqueue(target, cause=cause)
     return world, target
@@ -159,14 +221,19 @@ def facts(world: World, target: Target, story: Story) -> Facts:
     state = next((one for key, one in world.ledger.kept.items() if key[3] == resource_id), None)
     entries = sorted(world.ledger.entries.values(), key=lambda change: change.begun_at)
     return {
-        "endpoints": sorted((one.service_name, one.route_table_ids) for one in place.endpoints_of(resource_id)),
+        "endpoints": sorted(
+            (one.service_name, one.route_table_ids, one.subnet_ids, one.policy_digest)
+            for one in place.endpoints_of(resource_id)
+        ),
+        "groups": sorted((group.name, group.ingress) for _, group in place.link.groups.values()),
+        "connect": len(place.link.connect),
         "profile": held.profile.name if held and held.profile else None,
         "finding": world.hub.state(resource_id, story.control_id),
         "applied": tuple(type(one.action).__name__ for one in entries if one.progress is Progress.APPLIED),
         "entries": len(entries),
         "undone": [bool(one.undone_by) for one in entries],
         "ours": len(state.made) if state else 0,
-        "held": bool(state and state.hold),
+        "held": bool(state and state.holds),
         "open": bool(state and (state.pending or state.window)),
         "answered": bool(finding and finding.get("Note")),
         "buried": world.dead_letters.buried,

@@ -125,7 +125,7 @@ def test_many_tables_do_not_push_the_impact_off_the_finding() -> None:
     finding = world.hub.find(vpc_id, "VPCE.1")
     assert finding
     assert "choose the custom action Remediate" in finding["Description"]
-    assert finding["Description"].endswith("It costs nothing.")
+    assert finding["Description"].endswith("saves about $0.048 for each GB.")
 
 
 def test_the_same_profile_that_somebody_else_associates_meanwhile_is_theirs() -> None:

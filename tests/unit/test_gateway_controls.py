@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from portcullis import asff
 from portcullis.actions import Action, AddRouteTables, CreateGatewayEndpoint
 from portcullis.controls.vpce_1 import VPCE_1
 from portcullis.controls.vpce_2 import VPCE_2
@@ -15,7 +14,7 @@ from portcullis.model import OWNERSHIP_TAG, Evaluation, Kind, RouteTable, Scope,
 from portcullis.plan import Judge
 from portcullis.policy import Mode, Subject, parse
 
-from tests.fakes import ACCOUNT, OTHER_ACCOUNT, REGION, START
+from tests.fakes import ACCOUNT, OTHER_ACCOUNT, REGION, START, asff
 
 if TYPE_CHECKING:
     from portcullis.controls import Control
@@ -179,7 +178,7 @@ def judge(row: Row) -> Evaluation:
 def without_control(action: Action) -> Action:
     """Blank out the control id, which another assertion checks."""
     assert isinstance(action, CreateGatewayEndpoint | AddRouteTables)
-    return type(action)(**{name: getattr(action, name) for name in action.__slots__} | {"control_id": ""})
+    return replace(action, control_id="")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

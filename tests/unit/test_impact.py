@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from portcullis import impact as module
 from portcullis.actions import (
+    ACTIONS,
     AddRouteTables,
     AssociateInstanceProfile,
     CreateGatewayEndpoint,
+    CreateInterfaceEndpoint,
     DeleteEndpoint,
+    SetEndpointPolicy,
 )
 from portcullis.impact import Impact, assess
-from portcullis.model import RouteTable, Vpc
-from portcullis.surroundings import AclEntry, EgressRule, NetworkInterface, PrefixList, Surroundings
+from portcullis.model import GroupRule, RouteTable, Vpc, VpcEndpoint
+from portcullis.prices import price
+from portcullis.surroundings import AclEntry, NetworkInterface, PrefixList, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +29,8 @@ DYNAMODB = "com.amazonaws.eu-west-1.dynamodb"
 ANYWHERE = "0.0.0.0/0"
 TWO_RANGES = PrefixList("pl-s3", ("192.0.2.0/24", "198.51.100.0/24"))
 PREFIX_LISTS = {S3: TWO_RANGES, DYNAMODB: PrefixList("pl-dynamodb", ("203.0.113.0/24",))}
+PRICE = price("eu-west-1", {})
+DROPPED = ("their open connections to S3 are dropped once",)
 VPC = Vpc(
     "vpc-1",
     "111122223333",
@@ -92,7 +99,7 @@ EVERYWHERE = [interface(f"eni-{subnet_id[7:]}", subnet_id, f"i-{subnet_id[7:]}")
 )
 def test_what_runs_where_a_route_changes_is_touched(actions: list[Any], expected: list[str]) -> None:
     """An instance in every subnet: those whose route table is named are touched, and no others."""
-    impact = assess(actions, VPC, around(*EVERYWHERE))
+    impact = assess(actions, VPC, around(*EVERYWHERE), PRICE)
 
     assert impact.instance_ids == tuple(f"i-{name}" for name in expected)
     assert impact.subnet_ids == tuple(f"subnet-{name}" for name in expected)
@@ -105,7 +112,7 @@ def test_a_main_table_with_associations_of_its_own_serves_both() -> None:
     """Those that name it, and those that name none."""
     vpc = Vpc("vpc-1", "111122223333", route_tables=(RouteTable("rtb-1", is_main=True, subnet_ids=("subnet-a1",)),))
 
-    assert assess([create("rtb-1")], vpc, around(*EVERYWHERE)).subnet_ids == tuple(SUBNETS)
+    assert assess([create("rtb-1")], vpc, around(*EVERYWHERE), PRICE).subnet_ids == tuple(SUBNETS)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +149,7 @@ def test_instances_and_what_services_run_make_it_busy(
     interfaces: list[NetworkInterface], instances: tuple[str, ...], others: tuple[str, ...], *, busy: bool
 ) -> None:
     """Instances are named as such, once; interfaces of services by themselves."""
-    impact = assess([create("rtb-b")], VPC, around(*interfaces))
+    impact = assess([create("rtb-b")], VPC, around(*interfaces), PRICE)
 
     assert (impact.instance_ids, impact.interface_ids, impact.busy) == (instances, others, busy)
 
@@ -227,7 +234,7 @@ ANSWERS = (32768, 65535)
 )
 def test_a_network_acl_blocks_what_it_does_not_let_through_wholly(entries: list[AclEntry], *, blocks: bool) -> None:
     """Calls to port 443 of all addresses of the service, and the answers from there."""
-    impact = assess([create("rtb-b")], VPC, around(entries=entries))
+    impact = assess([create("rtb-b")], VPC, around(entries=entries), PRICE)
 
     assert impact.blocked_by == (("acl-1",) if blocks else ())
     assert not impact.busy
@@ -239,7 +246,7 @@ def test_only_the_acls_of_the_affected_subnets_count() -> None:
     acls: dict[str, Any] = {"acl-closed": (), "acl-2": (), "acl-1": (OUT, IN)}
 
     def blocked_by(*tables: str) -> tuple[str, ...]:
-        return assess([create(*tables)], VPC, around(subnets=subnets, acls=acls)).blocked_by
+        return assess([create(*tables)], VPC, around(subnets=subnets, acls=acls), PRICE).blocked_by
 
     assert blocked_by("rtb-b") == ("acl-2",)
     assert blocked_by("rtb-main") == ()
@@ -252,7 +259,7 @@ def test_every_service_has_its_own_addresses() -> None:
     closed = [allow(100, "203.0.113.0/24", egress=True), IN]
 
     def blocked_by(service_name: str) -> tuple[str, ...]:
-        return assess([create("rtb-b", service_name=service_name)], VPC, around(entries=closed)).blocked_by
+        return assess([create("rtb-b", service_name=service_name)], VPC, around(entries=closed), PRICE).blocked_by
 
     assert blocked_by(DYNAMODB) == ()
     assert blocked_by(S3) == ("acl-1",)
@@ -265,8 +272,8 @@ def test_every_service_has_its_own_addresses() -> None:
 class Groups:
     """The egress rules of two groups; None for one that is not seen."""
 
-    one: tuple[EgressRule, ...] | None = ()
-    two: tuple[EgressRule, ...] | None = ()
+    one: tuple[GroupRule, ...] | None = ()
+    two: tuple[GroupRule, ...] | None = ()
 
 
 HTTPS = (443, 443)
@@ -275,24 +282,24 @@ HTTPS = (443, 443)
 @pytest.mark.parametrize(
     ("groups", "attached", "blocks"),
     [
-        pytest.param(Groups((EgressRule("-1", None, (ANYWHERE,)),)), 1, False, id="the default: everything"),
+        pytest.param(Groups((GroupRule("-1", None, (ANYWHERE,)),)), 1, False, id="the default: everything"),
         pytest.param(Groups(), 1, True, id="no rules"),
-        pytest.param(Groups((EgressRule("tcp", HTTPS, (ANYWHERE,)),)), 1, False, id="HTTPS to anywhere"),
-        pytest.param(Groups((EgressRule("6", (0, 65535), (ANYWHERE,)),)), 1, False, id="the protocol as a number"),
-        pytest.param(Groups((EgressRule("tcp", (80, 80), (ANYWHERE,)),)), 1, True, id="HTTP alone"),
-        pytest.param(Groups((EgressRule("udp", None, (ANYWHERE,)),)), 1, True, id="UDP alone"),
-        pytest.param(Groups((EgressRule("tcp", HTTPS, ("10.0.0.0/8",)),)), 1, True, id="HTTPS inside alone"),
-        pytest.param(Groups((EgressRule("tcp", HTTPS, ("192.0.2.0/24",)),)), 1, True, id="one range of two"),
-        pytest.param(Groups((EgressRule("tcp", HTTPS, TWO_RANGES.cidrs),)), 1, False, id="both ranges"),
-        pytest.param(Groups((EgressRule("tcp", HTTPS, (), ("pl-s3",)),)), 1, False, id="the service's prefix list"),
+        pytest.param(Groups((GroupRule("tcp", HTTPS, (ANYWHERE,)),)), 1, False, id="HTTPS to anywhere"),
+        pytest.param(Groups((GroupRule("6", (0, 65535), (ANYWHERE,)),)), 1, False, id="the protocol as a number"),
+        pytest.param(Groups((GroupRule("tcp", (80, 80), (ANYWHERE,)),)), 1, True, id="HTTP alone"),
+        pytest.param(Groups((GroupRule("udp", None, (ANYWHERE,)),)), 1, True, id="UDP alone"),
+        pytest.param(Groups((GroupRule("tcp", HTTPS, ("10.0.0.0/8",)),)), 1, True, id="HTTPS inside alone"),
+        pytest.param(Groups((GroupRule("tcp", HTTPS, ("192.0.2.0/24",)),)), 1, True, id="one range of two"),
+        pytest.param(Groups((GroupRule("tcp", HTTPS, TWO_RANGES.cidrs),)), 1, False, id="both ranges"),
+        pytest.param(Groups((GroupRule("tcp", HTTPS, (), ("pl-s3",)),)), 1, False, id="the service's prefix list"),
         pytest.param(
-            Groups((EgressRule("tcp", (80, 80), (), ("pl-s3",)),)), 1, True, id="the prefix list, with another port"
+            Groups((GroupRule("tcp", (80, 80), (), ("pl-s3",)),)), 1, True, id="the prefix list, with another port"
         ),
-        pytest.param(Groups((EgressRule("tcp", HTTPS, (), ("pl-dynamodb",)),)), 1, True, id="another service's list"),
-        pytest.param(Groups((EgressRule("tcp", HTTPS, (), ("pl-own",)),)), 1, False, id="a list of somebody's own"),
-        pytest.param(Groups(two=(EgressRule("-1", None, (ANYWHERE,)),)), 2, False, id="another group lets it pass"),
+        pytest.param(Groups((GroupRule("tcp", HTTPS, (), ("pl-dynamodb",)),)), 1, True, id="another service's list"),
+        pytest.param(Groups((GroupRule("tcp", HTTPS, (), ("pl-own",)),)), 1, False, id="a list of somebody's own"),
+        pytest.param(Groups(two=(GroupRule("-1", None, (ANYWHERE,)),)), 2, False, id="another group lets it pass"),
         pytest.param(
-            Groups((EgressRule("-1", None, ("192.0.2.0/24",)),), (EgressRule("-1", None, ("198.51.100.0/24",)),)),
+            Groups((GroupRule("-1", None, ("192.0.2.0/24",)),), (GroupRule("-1", None, ("198.51.100.0/24",)),)),
             2,
             False,
             id="the groups let it pass together",
@@ -309,7 +316,7 @@ def test_an_interface_is_blocked_when_none_of_its_groups_lets_it_reach_the_servi
     seen = {name: rules for name, rules in (("sg-1", groups.one), ("sg-2", groups.two)) if rules is not None}
     used = interface("eni-1", "subnet-b", "i-1", *("sg-1", "sg-2")[:attached])
 
-    impact = assess([create("rtb-b")], VPC, around(used, groups=seen))
+    impact = assess([create("rtb-b")], VPC, around(used, groups=seen), PRICE)
 
     assert impact.blocked_by == (("sg-1", "sg-2")[:attached] if blocks else ())
 
@@ -317,7 +324,7 @@ def test_an_interface_is_blocked_when_none_of_its_groups_lets_it_reach_the_servi
 def test_only_groups_of_affected_interfaces_count() -> None:
     """Who is not affected may be as closed as he likes."""
     here, there = interface("eni-1", "subnet-b", "", "sg-1"), interface("eni-2", "subnet-a1", "", "sg-2")
-    impact = assess([create("rtb-b")], VPC, around(here, there, groups={"sg-1": (), "sg-2": ()}))
+    impact = assess([create("rtb-b")], VPC, around(here, there, groups={"sg-1": (), "sg-2": ()}), PRICE)
 
     assert impact.blocked_by == ("sg-1",)
 
@@ -325,7 +332,7 @@ def test_only_groups_of_affected_interfaces_count() -> None:
 def test_without_the_service_s_addresses_nothing_is_said_to_block() -> None:
     """It is said that this was not checked."""
     used = interface("eni-1", "subnet-b", "i-1", "sg-1")
-    impact = assess([create("rtb-b")], VPC, around(used, entries=[], groups={"sg-1": ()}, prefix_lists={}))
+    impact = assess([create("rtb-b")], VPC, around(used, entries=[], groups={"sg-1": ()}, prefix_lists={}), PRICE)
 
     assert (impact.blocked_by, impact.unchecked) == ((), ("S3",))
     assert impact.busy
@@ -341,14 +348,14 @@ def test_without_the_service_s_addresses_nothing_is_said_to_block() -> None:
 def test_buckets_matter_to_s3_alone(service_names: list[str], expected: tuple[tuple[str, ...] | None, int]) -> None:
     """A route to DynamoDB changes nothing about the address that S3 sees."""
     seen = around(buckets=("shop", "logs"), unread_buckets=3)
-    impact = assess([create("rtb-b", service_name=name) for name in service_names], VPC, seen)
+    impact = assess([create("rtb-b", service_name=name) for name in service_names], VPC, seen, PRICE)
 
     assert (impact.buckets, impact.unread_buckets) == expected
 
 
 def test_an_instance_profile_interrupts_nothing() -> None:
     """Whatever runs; it needs no surroundings."""
-    impact = assess([AssociateInstanceProfile("ROLE.1", "i-1", "portcullis-default")], None, None)
+    impact = assess([AssociateInstanceProfile("ROLE.1", "i-1", "portcullis-default")], None, None, PRICE)
 
     assert impact == Impact()
     assert not impact.busy
@@ -359,13 +366,66 @@ def test_an_instance_profile_interrupts_nothing() -> None:
 def test_routes_are_not_judged_without_their_surroundings(vpc: Vpc | None, seen: Surroundings | None) -> None:
     """Not having looked is not the same as nothing being there."""
     with pytest.raises(ValueError, match="vpc-1"):
-        assess([create("rtb-b")], vpc, seen)
+        assess([create("rtb-b")], vpc, seen, PRICE)
 
 
 def test_a_change_without_a_price_is_not_free() -> None:
-    """Each kind has a line in the table; taking back is not assessed."""
-    with pytest.raises(KeyError):
-        assess([DeleteEndpoint("VPCE.1", "vpc-1", "vpce-1", S3)], VPC, around())
+    """Each kind is known; taking back is not assessed."""
+    with pytest.raises(ValueError, match="delete vpce-1"):
+        assess([DeleteEndpoint("VPCE.1", "vpc-1", "vpce-1", S3)], VPC, around(), PRICE)
+
+
+# ---- What is billed, renamed or refused ----------------------------------------------------------------------------
+
+SSM = "com.amazonaws.eu-west-1.ssm"
+PAID = CreateInterfaceEndpoint("VPCE.3", "vpc-1", SSM, ("subnet-a1", "subnet-b", "subnet-m1"), ("10.0.0.0/16",))
+
+
+def test_an_interface_endpoint_is_billed_in_each_zone_and_takes_connections_over() -> None:
+    """Of everything in the VPC: the name resolves differently then."""
+    impact = assess([PAID], VPC, around(*EVERYWHERE), PRICE)
+
+    assert impact.dollars_a_month == pytest.approx(3 * 730 * PRICE.interface_endpoint_hour)
+    assert impact.subnet_ids == tuple(SUBNETS)
+    assert impact.effects == ("their new connections to ssm go through it",)
+    assert str(impact).endswith("It costs about $24.09 a month, and $0.01 for each GB.")
+
+
+@pytest.mark.parametrize("paid", [replace(PAID, private_dns=False), replace(PAID, resolver_only=True)])
+def test_an_interface_endpoint_without_the_name_takes_nothing_over(paid: CreateInterfaceEndpoint) -> None:
+    """It is billed all the same."""
+    impact = assess([paid], VPC, around(*EVERYWHERE), PRICE)
+
+    assert not impact.busy
+    assert impact.dollars_a_month > 0
+
+
+def test_groups_that_keep_instances_from_the_endpoint_are_named() -> None:
+    """HTTPS to the VPC's own addresses must get out of them."""
+    used, closed = interface("eni-1", "subnet-b", "i-1", "sg-1"), GroupRule("tcp", (443, 443), ("192.0.2.0/24",))
+
+    assert assess([PAID], VPC, around(used, groups={"sg-1": (closed,)}), PRICE).blocked_by == ("sg-1",)
+
+
+@pytest.mark.parametrize(
+    ("tables", "touched"), [(("rtb-b",), ("subnet-b",)), ((), tuple(SUBNETS))], ids=["gateway", "interface"]
+)
+def test_an_endpoint_policy_touches_those_who_use_the_endpoint(
+    tables: tuple[str, ...], touched: tuple[str, ...]
+) -> None:
+    """By route, or by name; what it does not allow is refused from then on."""
+    vpc = replace(VPC, endpoints=(VpcEndpoint("vpce-1", "vpc-1", "Gateway", S3, "available", tables),))
+    action = SetEndpointPolicy("VPCE.5", "vpc-1", "vpce-1", S3, "perimeter", "{}")
+    impact = assess([action], vpc, around(*EVERYWHERE), PRICE)
+
+    assert impact.subnet_ids == touched
+    assert impact.effects == ("what perimeter does not allow them on S3 is refused",)
+    assert impact.dollars_a_month == 0
+
+
+def test_whatever_can_be_done_has_an_impact() -> None:
+    """Every action that takes nothing back is of a kind that is known."""
+    assert {one for one in ACTIONS if not one.takes_back} == {*module._Free.__args__, *module._Touching.__args__}
 
 
 # ---- What the finding says -----------------------------------------------------------------------------------------
@@ -374,9 +434,9 @@ def test_a_change_without_a_price_is_not_free() -> None:
 @pytest.mark.parametrize(
     ("impact", "expected"),
     [
-        (Impact(services=("S3",)), "Nothing runs in the affected subnets. It costs nothing."),
+        (Impact(effects=DROPPED), "Nothing runs in the affected subnets. It costs nothing."),
         (
-            Impact(services=("S3",), instance_ids=("i-1",), subnet_ids=("subnet-a",)),
+            Impact(effects=DROPPED, instance_ids=("i-1",), subnet_ids=("subnet-a",)),
             (
                 "It touches 1 running instance (i-1) in subnet-a: their open connections to S3 are dropped once. "
                 "It costs nothing."
@@ -384,7 +444,7 @@ def test_a_change_without_a_price_is_not_free() -> None:
         ),
         (
             Impact(
-                services=("S3", "DynamoDB"),
+                effects=("their open connections to S3 and DynamoDB are dropped once",),
                 instance_ids=("i-1", "i-2", "i-3"),
                 interface_ids=("eni-1",),
                 subnet_ids=("subnet-a", "subnet-b"),
@@ -395,54 +455,62 @@ def test_a_change_without_a_price_is_not_free() -> None:
             ),
         ),
         (
-            Impact(services=("S3",), interface_ids=("eni-1", "eni-2"), subnet_ids=("subnet-a",)),
+            Impact(effects=DROPPED, interface_ids=("eni-1", "eni-2"), subnet_ids=("subnet-a",)),
             (
                 "It touches 2 network interfaces (eni-1, eni-2) in subnet-a: their open connections to S3 are dropped "
                 "once. It costs nothing."
             ),
         ),
         (
-            Impact(
-                services=("S3",), instance_ids=tuple(f"i-{number}" for number in range(6)), subnet_ids=("subnet-a",)
-            ),
+            Impact(effects=DROPPED, instance_ids=tuple(f"i-{number}" for number in range(6)), subnet_ids=("subnet-a",)),
             (
                 "It touches 6 running instances (i-0, i-1, i-2, i-3 and 2 more) in subnet-a: their open connections to "
                 "S3 are dropped once. It costs nothing."
             ),
         ),
         (
-            Impact(services=("S3",), blocked_by=("acl-1", "sg-1")),
+            Impact(effects=DROPPED, blocked_by=("acl-1", "sg-1")),
             (
                 "Nothing runs in the affected subnets. Would block at least a part of the new path: acl-1, sg-1. "
                 "It costs nothing."
             ),
         ),
         (
-            Impact(services=("S3",), unchecked=("S3",)),
+            Impact(effects=DROPPED, unchecked=("S3",)),
             (
                 "Nothing runs in the affected subnets. What may block the path was not checked: the addresses of S3 "
                 "are not known. It costs nothing."
             ),
         ),
         (
-            Impact(services=("S3",), buckets=("logs", "shop", "web")),
+            Impact(effects=DROPPED, buckets=("logs", "shop", "web")),
             (
                 "Nothing runs in the affected subnets. Bucket policies that depend on the source address, which "
                 "changes: logs, shop and 1 more. It costs nothing."
             ),
         ),
         (
-            Impact(services=("S3",), buckets=(), unread_buckets=2),
+            Impact(effects=DROPPED, buckets=(), unread_buckets=2),
             "Nothing runs in the affected subnets. Bucket policies that could not be read: 2. It costs nothing.",
         ),
         (
-            Impact(services=("S3",), buckets=()),
+            Impact(effects=DROPPED, buckets=()),
             (
                 "Nothing runs in the affected subnets. No bucket policy of this account and Region depends on the "
                 "source address, which changes. It costs nothing."
             ),
         ),
-        (Impact(dollars_a_month=21.9), "Nothing that runs is interrupted. It costs about $21.90 a month."),
+        (
+            Impact(dollars_a_month=21.9, per_gigabyte=0.01),
+            "Nothing that runs is interrupted. It costs about $21.90 a month, and $0.01 for each GB.",
+        ),
+        (
+            Impact(effects=DROPPED, saved_per_gigabyte=0.048),
+            (
+                "Nothing runs in the affected subnets. It costs nothing; for traffic that a NAT gateway carries today, "
+                "it saves about $0.048 for each GB."
+            ),
+        ),
     ],
 )
 def test_the_finding_says_it_in_a_few_sentences(impact: Impact, expected: str) -> None:
@@ -456,7 +524,7 @@ def test_what_the_finding_says_stays_short() -> None:
     def many(prefix: str) -> tuple[str, ...]:
         return tuple(f"{prefix}-{number:017}" for number in range(100))
 
-    busy: dict[str, Any] = {"services": ("S3",), "instance_ids": many("i"), "subnet_ids": many("subnet")}
+    busy: dict[str, Any] = {"effects": DROPPED, "instance_ids": many("i"), "subnet_ids": many("subnet")}
     buckets = tuple(f"{number:063}" for number in range(100))
     worst = {**busy, "interface_ids": many("eni"), "blocked_by": many("acl"), "buckets": buckets, "unread_buckets": 9}
 

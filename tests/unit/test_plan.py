@@ -19,6 +19,7 @@ from portcullis.policy import Mode, parse
 from tests.fakes import ACCOUNT, DEFAULT_PROFILE, OTHER_ACCOUNT, REGION, START, policy_of
 
 if TYPE_CHECKING:
+    from portcullis.actions import Action
     from portcullis.model import Resource
     from portcullis.policy import Policy
 
@@ -29,8 +30,8 @@ BARE = Instance("i-0", "running")
 KEY = (Kind.INSTANCE, "i-0")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 CALM = ResourceState(*KEY)
-BUSY = Impact(instance_ids=("i-0",), subnet_ids=("subnet-0",), services=("S3",))
-HELD = replace(CALM, hold=Hold(START + DAY, "It was undone."))
+BUSY = Impact(instance_ids=("i-0",), subnet_ids=("subnet-0",), effects=("their connections to S3 are dropped",))
+HELD = replace(CALM, holds={"": Hold(START + DAY, "It was undone.")})
 APPROVAL = "To have it done, choose the custom action Remediate, or run 'portcullis approve' with this finding's id."
 MONDAY_NIGHT = ChangeWindow("0 22 * * 1", "UTC", 2 * HOUR)
 """START is a Monday, nine o'clock."""
@@ -45,7 +46,7 @@ def judged(instance: Instance | None, policy: Policy | None = None) -> Decision:
     """Judge one instance, None for one that is gone."""
     seen = {"i-0": instance} if instance else {}
     snapshot = Snapshot(Scope(ACCOUNT, REGION), instances=seen, profiles={ROLE.name: ROLE})
-    (decision,) = judge(policy or policy_of()).judge(snapshot, [KEY], START)
+    decision, _ = judge(policy or policy_of()).judge(snapshot, [KEY], START)
     assert decision.record_key == (*KEY, "ROLE.1")
     return decision
 
@@ -141,7 +142,7 @@ class TestJudge:
     def test_what_does_not_apply_needs_nothing(self) -> None:
         """A shared VPC is not ours to change, in any mode."""
         snapshot = Snapshot(Scope(ACCOUNT, REGION), vpcs={"vpc-0": Vpc("vpc-0", OTHER_ACCOUNT)})
-        for decision in judge(policy_of()).judge(snapshot, [(Kind.VPC, "vpc-0")], START):
+        for decision in judge(policy_of()).judge(snapshot, [(Kind.VPC, "vpc-0")], START)[:2]:
             assert decision.evaluation
             assert decision.evaluation.status is Status.NOT_APPLICABLE
             assert (decision.actions, decision.note, decision.possible) == ((), "", ())
@@ -151,8 +152,9 @@ class TestJudge:
         resources = [(Kind.VPC, "vpc-0"), (Kind.INSTANCE, "i-0"), (Kind.ACCOUNT_REGION, "x")]
         nothing = parse({"version": 1, "controls": {}})
         decisions = judge(nothing).judge(Snapshot(Scope(ACCOUNT, REGION)), resources, START)
-        assert [decision.control.id for decision in decisions] == ["VPCE.1", "VPCE.2", "ROLE.1"]
-        assert [control.id for control in CONTROLS] == ["VPCE.1", "VPCE.2", "ROLE.1"]
+        ids = ["VPCE.1", "VPCE.2", "VPCE.3", "VPCE.4", "VPCE.5", "ROLE.1", "ROLE.2"]
+        assert [decision.control.id for decision in decisions] == ids
+        assert [control.id for control in CONTROLS] == ids
 
     @pytest.mark.parametrize(
         ("mode", "possible", "is_automatic"),
@@ -174,8 +176,9 @@ class TestJudge:
     @pytest.mark.parametrize("resource", [BARE, None])
     def test_settings_are_those_of_each_control_of_the_kind(self, resource: Resource | None) -> None:
         """Also for what is gone, since others may wait for what we do about it."""
-        assert [one.mode for one in judge(policy_of(ROLE_1=Mode.DETECT)).settings(resource, KEY)] == [Mode.DETECT]
-        assert len(judge(policy_of()).settings(None, (Kind.VPC, "vpc-0"))) == 2
+        modes = [one.mode for one in judge(policy_of(ROLE_1=Mode.DETECT)).settings(resource, KEY)]
+        assert modes == [Mode.DETECT, Mode.OFF]
+        assert len(judge(policy_of()).settings(None, (Kind.VPC, "vpc-0"))) == 5
 
     def test_the_units_and_tags_of_a_resource_count(self) -> None:
         """A scope of a unit, and one of a tag, each decide where they match."""
@@ -268,6 +271,24 @@ class TestLeftAlone:
         decision = decided(mode=Mode.APPROVE, state=HELD)
         assert decision.again_at == START + DAY
         assert decision.note.startswith(f"It was undone. Portcullis proposes to {WILL}; ")
+
+    @pytest.mark.parametrize(
+        ("control_id", "until", "actions"), [("ROLE.1", START + DAY, ()), ("VPCE.1", None, (ASSOCIATE,))]
+    )
+    def test_what_aws_refused_one_control_holds_no_other(
+        self, control_id: str, until: datetime | None, actions: tuple[Action, ...]
+    ) -> None:
+        """A quota of interface endpoints says nothing of a gateway endpoint."""
+        state = replace(CALM, holds={control_id: Hold(START + DAY, "AWS said no.")})
+        decision = decided(state=state)
+        assert (decision.again_at, decision.actions) == (until, actions)
+
+    @pytest.mark.parametrize("mode", [Mode.APPROVE, Mode.REMEDIATE])
+    def test_what_is_not_needed_is_not_proposed(self, mode: Mode) -> None:
+        """AWS has shown that another answers: nobody is asked to approve what is refused anyway."""
+        state = replace(CALM, holds={"ROLE.1": Hold(START + DAY, "Another answers.", needless=True)})
+        decision = decided(mode=mode, state=state)
+        assert (decision.note, decision.needless, decision.actions) == ("Another answers.", True, ())
 
     @pytest.mark.parametrize("mode", [Mode.APPROVE, Mode.REMEDIATE])
     def test_an_approval_outweighs_it(self, mode: Mode) -> None:

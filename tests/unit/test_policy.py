@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from portcullis.change_windows import ChangeWindow
+from portcullis.cli.policy_rulings import explain
 from portcullis.errors import PolicyError
 from portcullis.model import Caller, Kind
 from portcullis.policy import Limits, Mode, Policy, Subject, load, parse
@@ -28,10 +29,15 @@ GOOD: dict[str, Any] = {
 }
 
 
-def policy(*scopes: dict[str, Any], **top: Any) -> Policy:
-    """Return a policy whose VPCE.1 is in mode remediate but where scopes say otherwise."""
+def data_of(*scopes: dict[str, Any], **top: Any) -> dict[str, Any]:
+    """Return the data of a policy whose VPCE.1 is in mode remediate but where scopes say otherwise."""
     named = [{"name": f"scope-{number}"} | scope for number, scope in enumerate(scopes)]
-    return parse({"version": 1, "controls": {"VPCE.1": {"mode": "remediate"}}, "scopes": named} | top)
+    return {"version": 1, "controls": {"VPCE.1": {"mode": "remediate"}}, "scopes": named} | top
+
+
+def policy(*scopes: dict[str, Any], **top: Any) -> Policy:
+    """Return the policy of such data."""
+    return parse(data_of(*scopes, **top))
 
 
 def subject(resource_id: str = "vpc-1", **fields: Any) -> Subject:
@@ -174,13 +180,14 @@ class TestScopes:
 
     def test_the_longest_wait_is_never_shorter_than_a_settle_window(self) -> None:
         """Two scopes may say so together; the window counts, and explaining it names where that was set."""
-        found = policy(
+        data = data_of(
             {"where": {"tags": {"env": "dev"}}, "settle": {"longest": "40m"}},
             {"where": {"regions": ["eu-west-1"]}, "settle": {"terraform": "50m"}},
         )
-        here = subject(tags={"env": "dev"})
+        found, here = parse(data), subject(tags={"env": "dev"})
         assert found.settings(here, "VPCE.1").longest == timedelta(minutes=50)
-        (ruling,) = (one for one in found.explain(here, "VPCE.1").rulings if one.setting == ("settle", "longest"))
+        explanation = explain(data, found, here, "VPCE.1")
+        (ruling,) = (one for one in explanation.rulings if one.setting == ("settle", "longest"))
         assert (ruling.value, ruling.decided_at) == ("50m", ("scopes", 1, "settle", "terraform"))
         assert ruling.overruled == (("scopes", 0, "settle", "longest"),)
 
@@ -209,6 +216,50 @@ class TestValues:
         top = {"ROLE.1": {"mode": "detect", "default_profile": "top"}}
         assert policy(one, controls=top).values("ROLE.1", "default_profile", "built-in") == {"one", "top"}
         assert policy().values("ROLE.1", "default_profile", "built-in") == {"built-in"}
+
+    def test_lists_and_mappings_count_too(self) -> None:
+        """As the settings give them; the order of a mapping says nothing."""
+        one = {"where": {"accounts": [ACCOUNT]}, "controls": {"VPCE.5": {"policies": {"s3": "a", "dynamodb": "b"}}}}
+        two = {"where": {"accounts": [OTHER]}, "controls": {"VPCE.5": {"policies": {"dynamodb": "b", "s3": "a"}}}}
+        three = {"where": {"regions": ["eu-west-1"]}, "controls": {"VPCE.4": {"ports": [22, 3389]}}}
+        found = policy(one, two, three)
+        assert found.values("VPCE.5", "policies", {}) == {(), (("dynamodb", "b"), ("s3", "a"))}
+        assert found.values("VPCE.4", "ports", (22,)) == {(22,), (22, 3389)}
+        here = found.settings(subject(), "VPCE.5")
+        assert dict(here.parameter("policies", {})) == {"s3": "a", "dynamodb": "b"}
+        assert dict(found.settings(subject(account_id="1"), "VPCE.5").parameter("policies", {})) == {}
+        assert found.settings(subject(), "VPCE.4").parameter("ports", ()) == (22, 3389)
+
+
+class TestEnabled:
+    """Whether a control is on anywhere."""
+
+    def test_at_the_top_level_or_in_a_scope(self) -> None:
+        """Off, or not named, is not; a scope that sets something else does not switch it on."""
+        elsewhere = {"where": {"accounts": [OTHER]}, "controls": {"VPCE.3": {"mode": "detect"}}}
+        without = {"where": {"accounts": [OTHER]}, "controls": {"VPCE.4": {"ports": [22]}, "ROLE.1": {"mode": "off"}}}
+        found = policy(elsewhere, without, controls={"VPCE.1": {"mode": "remediate"}, "VPCE.2": {"mode": "off"}})
+        asked = ("VPCE.1", "VPCE.2", "VPCE.3", "VPCE.4", "ROLE.1", "ROLE.9")
+        assert [one for one in asked if found.enabled(one)] == ["VPCE.1", "VPCE.3"]
+
+
+class TestOfTheOrganisation:
+    """What holds for the whole policy."""
+
+    def test_prices_are_by_region_and_name(self) -> None:
+        """Only those that are given."""
+        prices = {"default": {"nat_gigabyte": 0}, "eu-west-1": {"interface_endpoint_hour": 0.011}}
+        assert policy(prices=prices).prices == prices
+        assert policy().prices == {}
+
+    def test_a_control_knows_the_endpoint_policies_by_name(self) -> None:
+        """Also where a scope decides."""
+        named = {"ours": {"perimeter": {"organisation": "o-exampleorgid"}}, "all": {"document": {"Statement": []}}}
+        found = policy(scope("detect", accounts=[ACCOUNT]), endpoint_policies=named)
+        assert found.endpoint_policies == named
+        assert found.settings(subject(), "VPCE.1").endpoint_policies == named
+        assert found.settings(subject(account_id=OTHER), "VPCE.5").endpoint_policies == named
+        assert policy().settings(subject(), "VPCE.5").endpoint_policies == {}
 
 
 def exemption(expires: str = "2026-12-31", name: str = "one", **fields: Any) -> dict[str, Any]:
@@ -290,7 +341,8 @@ class TestExemptions:
 
     def test_explaining_names_the_expired_ones_too(self) -> None:
         """Whoever asks why the finding has come back learns it."""
-        explanation = policy(exemptions=[exemption("2020-01-01")]).explain(subject(), "VPCE.1")
+        data = data_of(exemptions=[exemption("2020-01-01")])
+        explanation = explain(data, parse(data), subject(), "VPCE.1")
         assert [one.name for one in explanation.exemptions] == ["one"]
 
 
@@ -302,7 +354,7 @@ DAMAGED: dict[str, tuple[Any, ...]] = {
     "controls": (
         *([], "x", None, {"VPCE.1": None}, {"VPCE.1": "off"}, {"VPCE.1": {"mode": "fix"}}, {"": {"mode": "off"}}),
         *({"VPCE.1": {"mode": mode}} for mode in (["off"], None, True)),
-        *({"VPCE.1": {"services": services}} for services in (None, {"s3": True}, [["s3"]], 1.5)),
+        *({"VPCE.1": {"services": services}} for services in (None, {"s3": True}, {"": "s3"}, [["s3"]], 1.5)),
         *({"VPCE.1": {"running_workloads": "off"}}, {"VPCE.1": {"running_workloads": []}}),
         *(
             {"VPCE.1": {"change_windows": windows}}
@@ -316,6 +368,11 @@ DAMAGED: dict[str, tuple[Any, ...]] = {
     "owner": ("me",),
     "settle": ([], {"ansible": "5m"}, {"other": "1m"}, {"other": 300}, {"longest": "2"}),
     "leave_alone": ("", "1 h", "0h", "-1h", 24, None, "100000d"),
+    "prices": (
+        *([], {"default": 1}, {"default": {"nat_hour": 1}}),
+        *({"default": {"nat_gigabyte": price}} for price in (-1, True, "1", None, float("nan"))),
+    ),
+    "endpoint_policies": ([], {"a": None}, {"a": {}}, {"a": {"perimeter": {}, "document": {}}}, {"a": {"policy": {}}}),
     "limits": (
         *([], {"changes": 1}, {"changes_per_resource_per_day": True}, {"changes_per_resource_per_day": "3"}),
         *({"changes_per_hour": hourly} for hourly in (1, {"region": 1}, {"account": 0}, {"organisation": 4001})),
@@ -357,28 +414,6 @@ def test_a_policy_without_controls_is_refused() -> None:
     """Not even one that has forgotten what it is about."""
     with pytest.raises(PolicyError, match="damaged"):
         parse({"version": 1})
-
-
-TIE = [
-    {"name": "a", "where": {"regions": ["eu-west-1"]}, "leave_alone": "1h"},
-    {"name": "b", "where": {"regions": ["eu-west-1", "eu-west-2"]}, "leave_alone": "2h"},
-]
-
-
-@pytest.mark.parametrize(
-    ("fields", "fault"),
-    [
-        ({"scopes": TIE}, "scopes[1] > leave_alone: '2h' in the scope b and '1h' in a may be about the same resource"),
-        ({"settle": {"other": "3h"}}, "settle > other: other waits for 3:00:00, and the longest wait is 2:00:00"),
-        ({"exemptions": [exemption(), exemption()]}, "exemptions[1] > name: 'one' is given twice"),
-    ],
-)
-def test_a_policy_that_contradicts_itself_is_refused(fields: dict[str, Any], fault: str) -> None:
-    """The check finds it before deployment; the functions do not take it either."""
-    with pytest.raises(PolicyError) as caught:
-        parse(GOOD | fields)
-    (found,) = caught.value.faults
-    assert found.startswith(fault)
 
 
 _WORDS = st.sampled_from(["off", "detect", "30m", "2026-12-31", ACCOUNT, "vpc-1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from portcullis.cli import policy_file
 from portcullis.controls import CONTROLS
+from portcullis.endpoint_policies import render
 from portcullis.errors import PolicyError
 from portcullis.policy import parse
 
@@ -51,19 +53,22 @@ def test_the_shipped_policy_is_valid(path: Path) -> None:
     """It names every control of the registry, and its data is a policy."""
     data = policy_file.read(path)
     assert set(data["controls"]) == {control.id for control in CONTROLS}
-    assert parse(data).clashes() == []
+    assert parse(data).enabled("VPCE.1")
 
 
 def test_the_examples_in_the_shipped_policy_are_valid(read: Read) -> None:
     """Whoever takes the comment signs off gets a policy that works."""
     lines = SHIPPED.read_text(encoding="utf-8").splitlines()
-    example = re.compile(r"#( ?( *- | *(where|settle|leave_alone|controls|owner|reason|expires|VPCE.1):|\w+:$).*)")
-    taken = [line if not (found := example.fullmatch(line)) else found[1].removeprefix(" ") for line in lines]
+    example = re.compile(r"( *)# ( *(- |(?!mode:)[\w.-]+:( |$)).*)")  # "mode: off ..." explains
+    taken = [line if not (found := example.fullmatch(line)) else found[1] + found[2] for line in lines]
     assert taken != lines
     data = read("\n".join(taken))
     assert [scope["name"] for scope in data["scopes"]] == ["sandbox"]
     assert [exemption["name"] for exemption in data["exemptions"]] == ["legacy-vpc"]
     assert parse(data).needs_units
+    assert data["prices"].keys() == {"eu-west-1", "default"}
+    assert data["endpoint_policies"].keys() == set(data["controls"]["VPCE.5"]["policies"].values())
+    assert data["controls"]["VPCE.1"]["change_windows"]
 
 
 def test_off_is_a_word(read: Read) -> None:
@@ -117,7 +122,10 @@ def test_all_faults_are_told_at_once_in_the_order_of_their_lines(faults: Callabl
     assert [fault.split(":")[0] for fault in found] == [f"line {number}" for number in (1, 2, 5, 6, 7, 10, 13, 14, 15)]
     expected = (
         "version: 2 is not 1",
-        "owner is unknown; known here: controls, exemptions, leave_alone, limits, scopes, settle, version",
+        (
+            "owner is unknown; known here: controls, endpoint_policies, exemptions, leave_alone, limits, prices, "
+            "scopes, settle, version"
+        ),
         "controls > VPCE.1 > mode: 'fix' is not one of ['off', 'detect', 'approve', 'remediate']",
         "controls > VPCE.1 > services[1]: 'dynamodb' is not one of ['s3', 's3express']",
         (
@@ -127,7 +135,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_their_lines(faults: Callabl
         "controls > VPCE.2 is given twice",
         "controls > ROLE.1 > mode: True is not one of ['off', 'detect', 'approve', 'remediate']",
         "controls > ROLE.1 > default_profile: 'role/with/path' does not match ^[A-Za-z0-9_+=,.@-]{1,128}$",
-        "controls > ROLE.9 is unknown; known here: ROLE.1, VPCE.1, VPCE.2",
+        "controls > ROLE.9 is unknown; known here: ROLE.1, ROLE.2, VPCE.1, VPCE.2, VPCE.3, VPCE.4, VPCE.5",
     )
     assert tuple(fault.split(": ", 1)[1] for fault in found) == expected
 
@@ -140,7 +148,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_their_lines(faults: Callabl
         ("version: 1\ncontrols:\n  VPCE.1: {}\n", "line 3: controls > VPCE.1: 'mode' is a required property"),
         ("version: 1\ncontrols:\n", "line 2: controls: None is not of type 'object'"),
         ("version: '1'\ncontrols: {ROLE.1: {mode: off}}\n", "line 1: version: '1' is not 1"),
-        ("version: 1.0\ncontrols: {ROLE.1: {mode: off}}\n", "line 1: version: '1.0' is not 1"),
+        ("version: 1.5\ncontrols: {ROLE.1: {mode: off}}\n", "line 1: version: 1.5 is not 1"),
         ("version: --1\ncontrols: {ROLE.1: {mode: off}}\n", "line 1: version: '--1' is not 1"),
         ("version: -1\ncontrols: {ROLE.1: {mode: off}}\n", "line 1: version: -1 is not 1"),
         ("version: ~\ncontrols: {ROLE.1: {mode: off}}\n", "line 1: version: None is not 1"),
@@ -280,11 +288,11 @@ def test_every_kind_of_fault_is_told_with_its_line(faults: Callable[[str], list[
         33: ["vpcs is unknown; known here: accounts, regions, tags, units"],
         34: ["7 is not of type 'string', 'array'", "[] should be non-empty", "1 is not of type 'string'"],
         35: ["1m is too short: tags arrive late, so a change waits at least two minutes"],
-        37: ["VPCE.9 is unknown; known here: ROLE.1, VPCE.1, VPCE.2"],
+        37: ["VPCE.9 is unknown; known here: ROLE.1, ROLE.2, VPCE.1, VPCE.2, VPCE.3, VPCE.4, VPCE.5"],
         38: ["{} should be non-empty"],
         40: ["[] should be non-empty", "['eu-west-1', 'eu-west-1'] has non-unique elements"],
         43: ["'eni-0123' does not match ^(vpc|i)-[0-9a-f]+$"],
-        44: ["'VPCE.7' is not one of ['VPCE.1', 'VPCE.2', 'ROLE.1']"],
+        44: ["'VPCE.7' is not one of ['VPCE.1', "],
         45: ["'' does not match \\S"],
         46: ["None is not of type 'string'"],
         47: ["'2026-02-30' does not exist: day is out of range for month"],
@@ -293,6 +301,132 @@ def test_every_kind_of_fault_is_told_with_its_line(faults: Callable[[str], list[
         53: ["'next year' is not a date (2026-12-31) or an instant (2026-12-31T12:00:00Z)"],
     }
     found = faults(EVERY_KIND)
+    assert [int(fault.split(":")[0].removeprefix("line ")) for fault in found] == [
+        line for line, texts in expected.items() for _ in texts
+    ]
+    for line, texts in expected.items():
+        told = [fault for fault in found if fault.startswith(f"line {line}: ")]
+        assert all(any(text in fault for fault in told) for text in texts), told
+
+
+EVERY_PARAMETER = """\
+version: 1
+prices:
+  default: {nat_gigabyte: 0}
+  eu-west-1: {interface_endpoint_hour: 0.011, interface_endpoint_gigabyte: 1.0}
+endpoint_policies:
+  ours: {perimeter: {organisation: o-exampleorgid, buckets: ["data-${Region}-*"]}}
+  mine:
+    document:
+      Version: 2012-10-17
+      Statement:
+        - Sid: Mine
+          Effect: Allow
+          Principal: {AWS: "*"}
+          Action: [s3:GetObject]
+          Resource: arn:${Partition}:s3:::*
+          Condition: {StringEquals: {aws:PrincipalAccount: "${AccountId}", aws:username: ["${aws:username}"]}}
+controls:
+  VPCE.3: {mode: approve, services: [ecr.api, com.amazonaws.vpce.eu-west-1.vpce-svc-0123], private_dns: false}
+  VPCE.4: {mode: approve, ports: [22, 3389], preserve_client_ip: true, open_instances: false}
+  VPCE.5: {mode: detect, policies: {s3: ours}}
+  ROLE.2:
+    mode: detect
+    actions: [s3:ListAllMyBuckets, execute-api:Invoke]
+    method: simulate
+    managed_policies: [AmazonSSMManagedInstanceCore]
+    default_host_management: accept
+scopes:
+  - name: mine
+    where: {accounts: ["111122223333"]}
+    controls:
+      VPCE.3: {services: [ssm]}
+      VPCE.5: {policies: {s3: mine, dynamodb: mine}}
+      ROLE.2: {actions: [kms:Decrypt]}
+exemptions:
+  - name: later
+    where: {resources: [vpc-0123, i-0123]}
+    controls: [VPCE.3, VPCE.4, VPCE.5, ROLE.2]
+    owner: o
+    reason: r
+    expires: 2999-01-01
+"""
+
+
+def test_every_parameter_has_a_form(read: Read) -> None:
+    """Numbers, decimals too; lists; mappings of text; documents of IAM as they are."""
+    data = read(EVERY_PARAMETER)
+    assert data["prices"]["eu-west-1"] == {"interface_endpoint_hour": 0.011, "interface_endpoint_gigabyte": 1}
+    assert data["controls"]["VPCE.4"]["ports"] == [22, 3389]
+    assert data["endpoint_policies"]["mine"]["document"]["Version"] == "2012-10-17"
+    assert parse(data).enabled("VPCE.5")
+
+
+FAULTY_PARAMETERS = """\
+version: 1
+prices:
+  europe: {nat_gigabyte: 1}
+  eu-west-1:
+    nat_gigabyte: -0.1
+    interface_endpoint_hour: true
+    interface_endpoint_month: 7
+endpoint_policies:
+  both: {perimeter: {organisation: o-exampleorgid}, document: {Statement: []}}
+  neither: {}
+  nobody: {perimeter: {buckets: [x]}}
+  open: {perimeter: {organisation: exampleorgid, buckets: ["*"]}}
+  document:
+    document:
+      Version: 2020-01-01
+      Statement:
+        - Effect: Maybe
+          Resources: "*"
+          Principal: {AWS: 111122223333}
+          Condition: {Bool: {aws:SecureTransport: true}}
+controls:
+  VPCE.3: {mode: approve, services: [ECR]}
+  VPCE.4:
+    mode: approve
+    ports: [0, ssh]
+    preserve_client_ip: maybe
+  VPCE.5:
+    mode: detect
+    policies: {S3: document, s3: 7}
+  ROLE.2:
+    mode: detect
+    actions: ["s3:*", ListAllMyBuckets]
+    method: guess
+    managed_policies: [arn:aws:iam::aws:policy/ReadOnlyAccess]
+    default_host_management: true
+"""
+
+
+def test_every_fault_in_a_parameter_is_told_with_its_line(faults: Callable[[str], list[str]]) -> None:
+    """An entry that has a fault is not judged any further."""
+    expected = {
+        2: ["'europe' does not match"],
+        5: ["-0.1 is less than the minimum of 0"],
+        6: ["True is not of type 'number'"],
+        7: ["interface_endpoint_month is unknown"],
+        9: ["[] should be non-empty", "has too many properties"],
+        10: ["{} should be non-empty"],
+        11: ["'organisation' is a required property", "'x' does not match"],
+        12: ["'exampleorgid' does not match", "'*' does not match"],
+        15: ["'2020-01-01' is not one of"],
+        17: ["'Maybe' is not one of"],
+        18: ["Resources is unknown"],
+        19: ["111122223333 is not of type 'string', 'array'; put it in quotes if it is text"],
+        20: ["True is not of type 'string', 'array'; put it in quotes if it is text"],
+        22: ["'ECR' does not match"],
+        25: ["0 is less than the minimum of 1", "'ssh' is not of type 'integer'"],
+        26: ["'maybe' is not of type 'boolean'"],
+        29: ["'S3' does not match", "7 is not of type 'string'"],
+        32: ["'ListAllMyBuckets' does not match", "'s3:*' does not match"],
+        33: ["'guess' is not one of"],
+        34: ["'arn:aws:iam::aws:policy/ReadOnlyAccess' does not match"],
+        35: ["True is not one of"],
+    }
+    found = faults(FAULTY_PARAMETERS)
     assert [int(fault.split(":")[0].removeprefix("line ")) for fault in found] == [
         line for line, texts in expected.items() for _ in texts
     ]
@@ -405,6 +539,53 @@ scopes:
             "line 9: scopes[4] > name: 1 is not of type 'string'; put it in quotes if it is text",
         ],
     ),
+    (
+        """\
+exemptions:
+  - name: a
+    where: {resources: [vpc-1]}
+    controls: [ROLE.1]
+    owner: o
+    reason: r
+    expires: 2999-01-01
+  - {name: b, where: {resources: [i-2, i-1]}, controls: [VPCE.1, VPCE.2], owner: o, reason: r, expires: 2999-01-01}
+  - {name: c, where: {resources: [i-2, vpc-1]}, controls: [VPCE.1], owner: o, reason: r, expires: 2999-01-01}
+  - {name: d, where: {accounts: ["111122223333"]}, controls: [VPCE.1], owner: o, reason: r, expires: 2999-01-01}
+  - {name: e, where: {resources: [vpc-1]}, owner: o, reason: r, expires: 2999-01-01}
+""",
+        [
+            "line 6: exemptions[0] > controls: none of them judges vpc-1 (line 5)",
+            "line 10: exemptions[1] > controls: none of them judges i-1, i-2 (line 10)",
+        ],
+    ),
+    (
+        """\
+endpoint_policies:
+  ours: {perimeter: {organisation: o-exampleorgid}}
+  open: {document: {Statement: [{Effect: Allow, Action: "*", Resource: "*"}]}}
+  faulty: {document: {}}
+scopes:
+  - name: a
+    where: {regions: [eu-west-1]}
+    controls:
+      VPCE.5:
+        policies:
+          s3: ours
+          dynamodb: theirs
+          ssm: ours
+          logs: open
+          monitoring: faulty
+""",
+        [
+            ("line 5: endpoint_policies > open: A statement has no principal, which AWS requires of an endpoint: add "
+            '`Principal: "*"`.'),
+            "line 6: endpoint_policies > faulty > document: 'Statement' is a required property",
+            "line 14: scopes[0] > controls > VPCE.5 > policies > dynamodb: 'theirs' is not among endpoint_policies",
+            ("line 15: scopes[0] > controls > VPCE.5 > policies > ssm: The perimeter would cut off what ssm needs of "
+            "AWS: give a `document` for it. (line 4)"),
+        ],
+    ),
+    ("endpoint_policies: none\n", ["line 3: endpoint_policies: 'none' is not of type 'object'"]),
     ("scopes: {}\nexemptions: none\n", [
         "line 3: scopes: {} is not of type 'array'", "line 4: exemptions: 'none' is not of type 'array'",
     ]),
@@ -417,6 +598,16 @@ def test_what_does_not_go_together_is_told_with_both_lines(
 ) -> None:
     """Ties of scopes, equal names, and settle windows that are longer than the longest wait."""
     assert faults(HEAD + content) == expected
+
+
+def test_an_endpoint_policy_has_to_fit_in_every_region(faults: Callable[[str], list[str]]) -> None:
+    """The names of Regions have different lengths: the longest of each partition counts."""
+    resources = [f"arn:aws:s3:::${{Region}}-{number:03}" for number in range(690)]
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": resources}
+    document = {"Statement": [statement]}
+    render({"document": document}, "aws", "us-east-1", "111122223333")  # fits
+    (fault,) = faults(f"{HEAD}endpoint_policies:\n  long: {{document: {json.dumps(document)}}}\n")
+    assert fault.startswith("line 4: endpoint_policies > long: The policy has 2")
 
 
 def test_scopes_that_cannot_meet_or_agree_are_no_tie(read: Read) -> None:

@@ -53,8 +53,8 @@ def world() -> World:
     world = World()
     world.store.records[ACCOUNT, REGION][RECORD.key] = RECORD
     world.ledger.entries[CHANGE_ID] = CHANGE
-    latest = {"VPCE.1": CHANGE_ID}
-    world.ledger.kept[ACCOUNT, REGION, Kind.VPC, "vpc-0001"] = ResourceState(Kind.VPC, "vpc-0001", 1, latest=latest)
+    applied = {CHANGE_ID: ("VPCE.1", "vpce-1")}
+    world.ledger.kept[ACCOUNT, REGION, Kind.VPC, "vpc-0001"] = ResourceState(Kind.VPC, "vpc-0001", 1, applied=applied)
     return world
 
 

@@ -138,6 +138,32 @@ CASES: dict[str, tuple[dict[str, Json], list[Target]]] = {
         new("DeleteVpcEndpoints", {"VpcEndpointId": {"tag": 1, "content": "vpce-0"}}, {"unsuccessful": ""}),
         [EVERYTHING],
     ),
+    "CreateInstanceConnectEndpoint": (
+        new("CreateInstanceConnectEndpoint", {"SubnetId": "subnet-0a"}, {"instanceConnectEndpoint": VPC_0A}), [VPC]),
+    "CreateInstanceConnectEndpoint, response truncated": (
+        new("CreateInstanceConnectEndpoint", {"SubnetId": "subnet-0a"}), [EVERYTHING]),
+    "DeleteInstanceConnectEndpoint": (
+        new("DeleteInstanceConnectEndpoint", {"InstanceConnectEndpointId": "eice-0"},
+            {"instanceConnectEndpoint": VPC_0A}),
+        [VPC],
+    ),
+    "DeleteInstanceConnectEndpoint, response truncated": (
+        new("DeleteInstanceConnectEndpoint", {"InstanceConnectEndpointId": "eice-0"}), [EVERYTHING]),
+    "ModifyInstanceConnectEndpoint": (
+        new("ModifyInstanceConnectEndpoint", {"InstanceConnectEndpointId": "eice-0"}, {"return": True}), [EVERYTHING]),
+    "ModifyVpcAttribute": (
+        call("ModifyVpcAttribute", {"vpcId": "vpc-0a", "enableDnsSupport": {"value": True}}, {"_return": True}), [VPC]),
+    "ModifyVpcAttribute, new dialect": (
+        new("ModifyVpcAttribute", {"VpcId": "vpc-0a", "EnableDnsSupport": {"Value": True}}, {"return": True}), [VPC]),
+    "DeleteSubnet": (call("DeleteSubnet", {"subnetId": "subnet-0a"}, {"_return": True}), [EVERYTHING]),
+    "AssociateVpcCidrBlock": (
+        new("AssociateVpcCidrBlock", {"VpcId": "vpc-0a", "CidrBlock": "10.1.0.0/16"}, {"vpcId": "vpc-0a"}), [VPC]),
+    "AssociateVpcCidrBlock, old dialect": (
+        call("AssociateVpcCidrBlock", {"vpcId": "vpc-0a", "cidrBlock": "10.1.0.0/16"}, {"vpcId": "vpc-0a"}), [VPC]),
+    "DisassociateVpcCidrBlock": (
+        new("DisassociateVpcCidrBlock", {"AssociationId": "vpc-cidr-assoc-0"}, {"vpcId": "vpc-0a"}), [VPC]),
+    "DisassociateVpcCidrBlock, response truncated": (
+        new("DisassociateVpcCidrBlock", {"AssociationId": "vpc-cidr-assoc-0"}), [EVERYTHING]),
     "DeleteVpc": (call("DeleteVpc", {"vpcId": "vpc-0a"}, {"_return": True}), [VPC]),
     "DeleteVpc, new dialect": (new("DeleteVpc", {"VpcId": "vpc-0a"}, {"return": True}), [VPC]),
     "DeleteVpc, request truncated": (call("DeleteVpc", None, {"_return": True}), [EVERYTHING]),
@@ -222,7 +248,9 @@ def test_an_omitted_half_never_hides_the_event(given_event: dict[str, Json], mis
 class TestFailedCalls:
     """A call that failed changed nothing; some failures concern what may be ours."""
 
-    @pytest.mark.parametrize("code", ["Client.UnauthorizedOperation", "Client.VpcLimitExceeded", "AccessDenied", "X"])
+    @pytest.mark.parametrize(
+        "code", ["Client.UnauthorizedOperation", "Client.RequestLimitExceeded", "AccessDenied", "X"]
+    )
     @pytest.mark.parametrize("name", CALL_NAMES)
     def test_a_failed_call_is_ignored(self, name: str, code: str) -> None:
         """Nothing happened."""
@@ -272,10 +300,40 @@ class TestFailedCalls:
         assert targets_of(given) == [VPC]
 
     def test_their_subnet_could_not_be_deleted(self) -> None:
-        """DeleteSubnet names no VPC: look at everything there. One that succeeded is no trigger at all."""
+        """DeleteSubnet names no VPC: look at everything there."""
         given = call("DeleteSubnet", {"subnetId": "subnet-0a"}, errorCode="Client.DependencyViolation")
         assert targets_of(given) == [EVERYTHING]
-        assert targets_of(call("DeleteSubnet", {"subnetId": "subnet-0a"}, {"_return": True})) == []
+
+    TAKEN = "private-dns-enabled cannot be set because there is already a conflicting DNS domain for ssm.x in the VPC"
+
+    def test_their_interface_endpoint_met_ours(self) -> None:
+        """CreateVpcEndpoint failed over a private name: look at the VPC. ModifyVpcEndpoint names none."""
+        failed = {"errorCode": "Client.InvalidParameter", "errorMessage": self.TAKEN}
+        created = {"CreateVpcEndpointRequest": {"VpcId": "vpc-0a", "VpcEndpointType": "Interface"}}
+        modified = {"ModifyVpcEndpointRequest": {"VpcEndpointId": "vpce-0", "PrivateDnsEnabled": True}}
+        assert targets_of(call("CreateVpcEndpoint", created, **failed)) == [VPC]
+        assert targets_of(call("ModifyVpcEndpoint", modified, **failed)) == [EVERYTHING]
+
+    @pytest.mark.parametrize(
+        ("code", "expected"),
+        [
+            ("Client.ResourceLimitExceeded", [EVERYTHING]),
+            ("Client.OtherLimitExceeded", [EVERYTHING]),
+            ("Client.RequestLimitExceeded", []),
+            ("Server.ResourceLimitExceeded", []),
+            ("ResourceLimitExceeded", []),
+            ("Client.DependencyViolation", []),
+        ],
+    )
+    def test_their_instance_connect_endpoint_met_ours(self, code: str, expected: list[Target]) -> None:
+        """A VPC has one: whatever AWS calls that, it is a limit, and no throttling."""
+        request = {"CreateInstanceConnectEndpointRequest": {"SubnetId": "subnet-0a"}}
+        assert targets_of(call("CreateInstanceConnectEndpoint", request, errorCode=code)) == expected
+
+    def test_a_limit_of_another_call_is_ignored(self) -> None:
+        """Nothing of ours stands in the way of an endpoint too many in the Region."""
+        given = call("CreateVpcEndpoint", {"vpcId": "vpc-0a"}, errorCode="Client.VpcEndpointLimitExceeded")
+        assert targets_of(given) == []
 
     def test_another_invalid_parameter_is_ignored(self) -> None:
         """The code alone says nothing."""
@@ -310,7 +368,7 @@ class TestOthers:
         given = call(name, {"vpcId": "vpc-0a"}, items("i-01"), eventSource=event_source) | {"source": source}
         assert targets_of(given) == []
 
-    @pytest.mark.parametrize("name", ["CreateRoute", "DescribeVpcs", "DeleteSubnet", "CreateTags", "createvpc"])
+    @pytest.mark.parametrize("name", ["CreateRoute", "DescribeVpcs", "ModifySubnet", "CreateTags", "createvpc"])
     def test_another_call_of_ec2(self, name: str) -> None:
         """What changes nothing that is judged leads nowhere."""
         assert targets_of(call(name, {"vpcId": "vpc-0a"}, {"vpc": VPC_0A})) == []
@@ -638,6 +696,18 @@ CONFLICTS: dict[str, tuple[dict[str, Json], Conflict]] = {
     "DeleteSubnet, new dialect": (
         call("DeleteSubnet", {"DeleteSubnetRequest": {"SubnetId": "subnet-0a"}}, **failed("DependencyViolation")),
         Conflict("DeleteSubnet", SOMEBODY, subnet_id="subnet-0a"),
+    ),
+    "CreateInstanceConnectEndpoint": (
+        call("CreateInstanceConnectEndpoint", {"CreateInstanceConnectEndpointRequest": {"SubnetId": "subnet-0a"}},
+             **failed("ResourceLimitExceeded")),
+        Conflict("CreateInstanceConnectEndpoint", SOMEBODY, subnet_id="subnet-0a"),
+    ),
+    "CreateVpcEndpoint, private name": (
+        call("CreateVpcEndpoint",
+             {"CreateVpcEndpointRequest": {"VpcId": "vpc-0a", "ServiceName": "com.amazonaws.eu-central-1.ssm",
+                                           "SubnetId": {"tag": 1, "content": "subnet-0a"}}},
+             **failed("InvalidParameter", "there is already a conflicting DNS domain for ssm.x in the VPC vpc-0a")),
+        Conflict("CreateVpcEndpoint", SOMEBODY, "com.amazonaws.eu-central-1.ssm"),
     ),
     "AssociateIamInstanceProfile": (
         call("AssociateIamInstanceProfile", {"AssociateIamInstanceProfileRequest": {"InstanceId": "i-0a"}},

@@ -104,7 +104,7 @@ class TestUndo:
         undo(world, target, change_id=changes(world)[0].change_id)
         assert tables_of(world, target) == []
         assert state_of(world, target).made == {}
-        assert state_of(world, target).latest == {}
+        assert state_of(world, target).applied == {}
 
     def test_a_profile_is_taken_off(self) -> None:
         """The association that we made ends."""
@@ -141,7 +141,7 @@ class TestUndo:
 
         assert (tables_of(world, target) == []) is goes
         assert ("Changes are stopped (kill switch: stopped)" in note_of(world, target)) is not goes
-        assert (state_of(world, target).hold is not None) is goes
+        assert bool(state_of(world, target).holds) is goes
 
     def test_limits_do_not_count_what_is_taken_back(self) -> None:
         """Nobody is kept from undoing by what was done."""
@@ -173,8 +173,8 @@ class TestUndo:
 
         assert note_of(world, target).startswith(f"{ASKED}AWS did not let Portcullis delete vpce-0001")
         assert "was undone" not in note_of(world, target)
-        assert state_of(world, target).hold is None
-        assert state_of(world, target).latest == {"VPCE.1": changes(world)[0].change_id}
+        assert not state_of(world, target).holds
+        assert state_of(world, target).latest("VPCE.1") == changes(world)[0].change_id
 
 
 class TestRefusals:
@@ -211,7 +211,7 @@ class TestRefusals:
         assert note_of(world, target) == (
             f"{ASKED}{change_id} was not undone, since things are not as it left them: {why}."
         )
-        assert state_of(world, target).hold is None
+        assert not state_of(world, target).holds
 
     def test_added_tables_that_somebody_took_off_are_not_taken_off_again(self) -> None:
         """The rest of the endpoint is as we left it."""

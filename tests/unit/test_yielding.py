@@ -7,9 +7,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from portcullis.actions import DeleteEndpoint, DisassociateInstanceProfile, RemoveRouteTables
+from portcullis.actions import (
+    DeleteEndpoint,
+    DeleteInstanceConnectEndpoint,
+    DeleteSecurityGroup,
+    DisassociateInstanceProfile,
+    RemoveFromEndpoint,
+)
 from portcullis.errors import TransientError
-from portcullis.ledger import Made
+from portcullis.ledger import EVERYTHING, Hold
 from portcullis.model import (
     CHANGE_TAG,
     CONTROL_TAG,
@@ -18,14 +24,18 @@ from portcullis.model import (
     Cause,
     Conflict,
     Instance,
+    InstanceConnectEndpoint,
     InstanceProfile,
+    Made,
+    SecurityGroup,
+    Subnet,
     Vpc,
     VpcEndpoint,
 )
 from portcullis.policy import Mode
 from portcullis.ports import Changes
 from portcullis.surroundings import NetworkInterface, Surroundings
-from portcullis.yielding import concerns, obstacles
+from portcullis.yielding import concerns, differences, obstacles
 
 from tests.fakes import DELAY, AwsRefusedError, Trouble, World, careful_policy, instance, policy_of, vpc, whole
 from tests.unit.stories import (
@@ -51,19 +61,40 @@ if TYPE_CHECKING:
 
 TAGS = {OWNERSHIP_TAG: "true", CHANGE_TAG: "c-0", CONTROL_TAG: "VPCE.1"}
 OURS = VpcEndpoint(
-    "vpce-0", "vpc-0", "Gateway", "s3", "available", ("rtb-0", "rtb-1"), ("subnet-0",), "policy", tags=TAGS
+    "vpce-0", "vpc-0", "Gateway", "s3", "available", ("rtb-0", "rtb-1"), policy_digest="policy", tags=TAGS
 )
 THEIRS = replace(OURS, endpoint_id="vpce-1", route_table_ids=("rtb-2",), tags={})
-MADE = {"vpce-0": Made("c-0", ("rtb-0", "rtb-1"), "policy")}
+MADE = {"vpce-0": Made("c-0", ("rtb-0", "rtb-1"), policy_digest="policy")}
 DELETE = DeleteEndpoint("VPCE.1", "vpc-0", "vpce-0", "s3")
+INTERFACE = VpcEndpoint(
+    endpoint_id="vpce-5",
+    vpc_id="vpc-0",
+    endpoint_type="Interface",
+    service_name="ssm",
+    state="available",
+    subnet_ids=("subnet-0", "subnet-1"),
+    group_ids=("sg-3",),
+    private_dns=True,
+    policy_digest="policy",
+    tags=TAGS | {CONTROL_TAG: "VPCE.3"},
+)
+CONNECT = InstanceConnectEndpoint(
+    "eice-0", "subnet-0", "create-complete", group_ids=("sg-4",), tags=TAGS | {CONTROL_TAG: "VPCE.4"}
+)
+GROUPS = {
+    f"sg-{number}": SecurityGroup(f"sg-{number}", tags=TAGS | {CONTROL_TAG: f"VPCE.{number}"}) for number in (3, 4)
+}
+MADE_THERE = {"vpce-5": Made("c-0", (), ("subnet-0", "subnet-1"), "policy"), "eice-0": Made("c-0")}
+DELETE_INTERFACE = DeleteEndpoint("VPCE.3", "vpc-0", "vpce-5", "ssm", "sg-3")
+DELETE_CONNECT = DeleteInstanceConnectEndpoint("VPCE.4", "vpc-0", "eice-0", "sg-4")
 QUIET = Surroundings()
 CREATE = Conflict("CreateVpcEndpoint", PAT, "s3", ("rtb-0", "rtb-1"))
 MODIFY = Conflict("ModifyVpcEndpoint", PAT, "", ("rtb-0",), "vpce-1")
 
 
-def remove(*table_ids: str) -> RemoveRouteTables:
+def remove(*table_ids: str) -> RemoveFromEndpoint:
     """Return the action that takes tables off our endpoint."""
-    return RemoveRouteTables("VPCE.1", "vpc-0", "vpce-0", "s3", table_ids)
+    return RemoveFromEndpoint("VPCE.1", "vpc-0", "vpce-0", "s3", table_ids)
 
 
 def seen(*endpoints: VpcEndpoint) -> Vpc:
@@ -82,7 +113,6 @@ class TestObstacles:
             (replace(CREATE, route_table_ids=("rtb-1", "rtb-2")), remove("rtb-1")),
             (MODIFY, remove("rtb-0")),
             (replace(MODIFY, route_table_ids=("rtb-1", "rtb-0")), DELETE),
-            (Conflict("DeleteSubnet", subnet_id="subnet-0"), DELETE),
             (Conflict("DeleteVpc"), DELETE),
         ],
     )
@@ -153,11 +183,111 @@ class TestObstacles:
         assert list(obstacles(CREATE, has, {"a-0": Made("c-0")}, None)) == []
 
     @pytest.mark.parametrize(
+        ("conflict", "expected"),
+        [
+            (Conflict("CreateVpcEndpoint", service_name="ssm"), [DELETE_INTERFACE]),
+            (Conflict("ModifyVpcEndpoint", endpoint_id="vpce-6"), [DELETE_INTERFACE]),
+            (Conflict("ModifyVpcEndpoint", endpoint_id="vpce-5"), []),
+            (Conflict("CreateVpcEndpoint", service_name="kms"), []),
+            (Conflict("CreateVpcEndpoint", service_name="ssm", route_table_ids=("rtb-0",)), []),
+            (
+                Conflict("DeleteSubnet", subnet_id="subnet-1"),
+                [RemoveFromEndpoint("VPCE.3", "vpc-0", "vpce-5", "ssm", (), ("subnet-1",))],
+            ),
+            (
+                Conflict("DeleteSubnet", subnet_id="subnet-0"),
+                [RemoveFromEndpoint("VPCE.3", "vpc-0", "vpce-5", "ssm", (), ("subnet-0",)), DELETE_CONNECT],
+            ),
+            (Conflict("DeleteSubnet", subnet_id="subnet-2"), []),
+            (Conflict("CreateInstanceConnectEndpoint", subnet_id="subnet-1"), [DELETE_CONNECT]),
+            (Conflict("DeleteVpc"), [DELETE_INTERFACE, DELETE_CONNECT]),
+        ],
+    )
+    def test_what_is_in_a_subnet_or_has_a_private_name_makes_way(
+        self, conflict: Conflict, expected: list[object]
+    ) -> None:
+        """An endpoint loses the subnet, or goes with its group; a VPC has one EC2 Instance Connect Endpoint.
+
+        A call that names tables is for a gateway endpoint, though the service has the same name.
+        """
+        theirs = replace(INTERFACE, endpoint_id="vpce-6", private_dns=False, group_ids=(), tags={})
+        there = replace(seen(INTERFACE, theirs), instance_connect=(CONNECT,), groups=GROUPS)
+        found = list(obstacles(conflict, there, MADE_THERE, QUIET))
+        assert [action for action, _, _ in found] == expected
+        assert [differing for _, _, differing in found] == [[]] * len(expected)
+
+    def test_an_endpoint_goes_when_its_last_subnet_does(self) -> None:
+        """AWS lets none be without."""
+        conflict, there = Conflict("DeleteSubnet", subnet_id="subnet-0"), replace(INTERFACE, subnet_ids=("subnet-0",))
+        ((action, _, found),) = obstacles(conflict, replace(seen(there), groups=GROUPS), MADE_THERE, QUIET)
+        assert (action, found) == (DELETE_INTERFACE, [])
+
+    def test_one_without_a_private_name_stands_in_nobodys_way(self) -> None:
+        """There may be several."""
+        conflict = Conflict("CreateVpcEndpoint", service_name="ssm")
+        assert list(obstacles(conflict, seen(replace(INTERFACE, private_dns=False)), MADE_THERE, QUIET)) == []
+
+    def test_a_group_that_another_endpoint_has_stays(self) -> None:
+        """The last of our endpoints takes it along."""
+        other = replace(INTERFACE, endpoint_id="vpce-6", service_name="kms")
+        conflict, there = (
+            Conflict("CreateVpcEndpoint", service_name="ssm"),
+            replace(seen(INTERFACE, other), groups=GROUPS),
+        )
+        ((action, _, _),) = obstacles(conflict, there, MADE_THERE, QUIET)
+        assert action == replace(DELETE_INTERFACE, group_id="")
+
+    @pytest.mark.parametrize("endpoint", [replace(CONNECT, tags={}), replace(CONNECT, state="delete-in-progress")])
+    def test_an_instance_connect_endpoint_of_others_stays_and_one_that_goes_needs_no_push(
+        self, endpoint: InstanceConnectEndpoint
+    ) -> None:
+        """The same as for other endpoints."""
+        there = replace(seen(), instance_connect=(endpoint,))
+        assert list(obstacles(Conflict("CreateInstanceConnectEndpoint"), there, MADE_THERE, QUIET)) == []
+
+    def test_what_is_not_as_we_left_it_is_named_of_these_too(self) -> None:
+        """A subnet that somebody gave ours; an endpoint that is not in the ledger."""
+        more = replace(INTERFACE, subnet_ids=("subnet-0", "subnet-1", "subnet-9"))
+        there = replace(seen(more), instance_connect=(CONNECT,))
+        found = list(obstacles(Conflict("DeleteVpc"), there, {"vpce-5": MADE_THERE["vpce-5"]}, QUIET))
+        assert [differing for _, _, differing in found] == [
+            ["vpce-5 was given subnet-9"],
+            ["eice-0 is not in the ledger"],
+        ]
+
+    def test_what_has_lost_its_tag_is_said_to(self) -> None:
+        """Asked for by a person's undo; who takes the tag off has taken it over."""
+        said = ["eice-0 has lost the tag that marks it as Portcullis's"]
+        assert differences(Made("c-0"), replace(CONNECT, tags={})) == said
+        assert differences(Made("c-0"), CONNECT) == []
+
+    @pytest.mark.parametrize(
+        ("there", "around", "expected"),
+        [
+            (seen(), QUIET, ["sg-3", "sg-4"]),
+            (seen(), Surroundings({"subnet-0": "acl-0"}), []),
+            (seen(THEIRS), QUIET, []),
+        ],
+    )
+    def test_groups_of_ours_that_are_left_make_way_for_the_deletion_of_a_vpc(
+        self, there: Vpc, around: Surroundings, expected: list[str]
+    ) -> None:
+        """They keep it, as every group but the default one does; somebody else's are somebody else's."""
+        groups = {**GROUPS, "sg-9": SecurityGroup("sg-9")}
+        found = list(obstacles(Conflict("DeleteVpc"), replace(there, groups=groups), {}, around))
+        assert [(name, differing) for _, name, differing in found] == [(name, []) for name in expected]
+        assert all(isinstance(action, DeleteSecurityGroup) for action, _, _ in found)
+        assert [action.control_id for action, _, _ in found] == [f"VPCE.{name[3:]}" for name in expected]
+
+    @pytest.mark.parametrize(
         ("conflict", "concerned"),
         [
             (MODIFY, True),
             (replace(MODIFY, endpoint_id="vpce-9"), False),
-            (Conflict("DeleteSubnet", subnet_id="subnet-0"), True),
+            (Conflict("DeleteSubnet", subnet_id="subnet-1"), True),
+            (Conflict("CreateInstanceConnectEndpoint", subnet_id="subnet-1"), True),
+            (Conflict("DeleteSubnet", subnet_id="subnet-5"), True),
+            (Conflict("DeleteSubnet", subnet_id="subnet-7"), True),
             (Conflict("DeleteSubnet", subnet_id="subnet-9"), False),
             (Conflict("DeleteVpc"), False),
         ],
@@ -165,8 +295,13 @@ class TestObstacles:
     def test_whether_a_call_that_named_no_vpc_is_about_one_is_seen_from_its_endpoints(
         self, conflict: Conflict, *, concerned: bool
     ) -> None:
-        """By the endpoint that it named, or by the subnet."""
-        assert concerns(conflict, seen(OURS, THEIRS)) is concerned
+        """By the endpoint that it named, or by the subnet: its own, or one where an endpoint is."""
+        there = replace(
+            seen(OURS, THEIRS, replace(INTERFACE, subnet_ids=("subnet-5",))),
+            subnets=(Subnet("subnet-1", "a"),),
+            instance_connect=(replace(CONNECT, subnet_id="subnet-7"),),
+        )
+        assert concerns(conflict, there) is concerned
 
 
 def covered(**modes: Mode) -> tuple[World, Target]:
@@ -177,6 +312,11 @@ def covered(**modes: Mode) -> tuple[World, Target]:
     world.process(HOUR)
     assert len(tables_of(world, target)) == 1 + ("VPCE_2" in modes)
     return world, target
+
+
+def hold_of(world: World, target: Target) -> Hold | None:
+    """Return why a resource is left alone altogether, if it is."""
+    return state_of(world, target).holds.get(EVERYTHING)
 
 
 class TestMakingWay:
@@ -212,13 +352,13 @@ class TestMakingWay:
         first, second = changes(world)
         assert (second.by, second.undoes) == (f"CreateVpcEndpoint of {PAT} failed", first.change_id)
         assert world.ledger.entries[first.change_id].undone_by == second.change_id
-        assert "VPCE.1" not in state_of(world, target).latest
+        assert state_of(world, target).latest("VPCE.1") is None
 
     def test_after_that_time_it_is_mended_again(self) -> None:
         """Nobody made anything meanwhile: a schedule looks, a window settles, an endpoint comes."""
         world, target = covered()
         collide(world, target, creation(world, str(target.resource_id)))
-        hold = state_of(world, target).hold
+        hold = hold_of(world, target)
         assert hold
 
         world.process(DAY - 5 * MINUTE)
@@ -228,7 +368,7 @@ class TestMakingWay:
         assert changes(world)[-1].begun_at >= hold.until + timedelta(minutes=5), "it settles first"
 
         assert actions(world) == ["CreateGatewayEndpoint", "DeleteEndpoint", "CreateGatewayEndpoint"]
-        assert state_of(world, target).hold is None
+        assert hold_of(world, target) is None
         assert world.scheduler.looks == {}
 
     def test_neither_events_nor_sweeps_end_that_time(self) -> None:
@@ -252,7 +392,7 @@ class TestMakingWay:
         approve(world, target)
 
         assert actions(world) == ["CreateGatewayEndpoint", "DeleteEndpoint", "CreateGatewayEndpoint"]
-        assert state_of(world, target).hold is not None
+        assert hold_of(world, target) is not None
         assert world.scheduler.looks == {}
         assert note_of(world, target).startswith(f"Remediate, asked for by {PAT}: ")
 
@@ -268,7 +408,7 @@ class TestMakingWay:
         collide(world, target, creation(world, vpc_id, table_id))
 
         assert tables_of(world, target) == [(place.main_table(vpc_id),)]
-        assert actions(world)[-1] == "RemoveRouteTables"
+        assert actions(world)[-1] == "RemoveFromEndpoint"
         assert not any(change.undone_by for change in changes(world))
         (made,) = state_of(world, target).made.values()
         assert made.route_table_ids == (place.main_table(vpc_id),)
@@ -293,7 +433,7 @@ class TestMakingWay:
         assert told == (
             f"CreateVpcEndpoint failed over vpce-0001, which Portcullis leaves: vpce-0001 was given {given}"
         )
-        assert state_of(world, target).hold is None
+        assert hold_of(world, target) is None
 
     def test_the_same_failure_in_two_messages_of_a_batch_is_one(self) -> None:
         """Their tool tries again before we have made way: nothing is taken back twice, and nobody is alarmed."""
@@ -349,8 +489,11 @@ class TestMakingWay:
             "ModifyVpcEndpoint": Conflict(call, PAT, "", (place.main_table(vpc_id),), theirs),
             "DeleteSubnet": Conflict(call, PAT, subnet_id="subnet-x"),
         }
-        # A gateway endpoint is in no subnet; those that are will be ours one day.
+        # As one that is in a subnet would be seen; a gateway endpoint is in none.
         place.endpoints[ours.endpoint_id] = replace(ours, subnet_ids=("subnet-x",))
+        state = state_of(world, target)
+        made = {name: replace(one, subnet_ids=("subnet-x",)) for name, one in state.made.items()}
+        world.ledger.kept[target.account_id, target.region, target.kind, vpc_id] = replace(state, made=made)
 
         collide(world, whole(), conflicts[call])
         world.process(DELAY)
@@ -392,7 +535,7 @@ class TestMakingWay:
         collide(world, target, creation(world, str(target.resource_id)))
 
         assert ("DeleteEndpoint" in actions(world)) is goes
-        assert (state_of(world, target).hold is not None) is goes
+        assert (hold_of(world, target) is not None) is goes
         told = [entry.message for entry in world.journal.entries if entry.step == "stopped"]
         assert any("would delete" in text for text in told) is not goes
 
@@ -403,7 +546,7 @@ class TestMakingWay:
 
         collide(world, target, creation(world, str(target.resource_id)))
 
-        assert state_of(world, target).hold is None
+        assert hold_of(world, target) is None
         assert state_of(world, target).made.keys() == {"vpce-0001"}
         assert changes(world)[-1].progress == "failed"
         assert world.hub.state(str(target.resource_id), "VPCE.1") == "PASSED"

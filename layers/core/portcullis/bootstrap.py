@@ -16,7 +16,6 @@ from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import CONFIG
 from portcullis.adapters.clock import SystemClock
 from portcullis.adapters.coverage_store import DynamoDbCoverageStore
-from portcullis.adapters.custom_actions import CustomActions
 from portcullis.adapters.directory import OrganizationsDirectory
 from portcullis.adapters.journal import PowertoolsJournal
 from portcullis.adapters.ledger import DynamoDbLedger
@@ -64,7 +63,7 @@ def intake() -> Intake:
     session = boto3.Session()
     sqs = session.client("sqs", config=_QUEUE_CONFIG)
     dead_letters = SqsDeadLetters(sqs, _env("DEAD_LETTER_QUEUE_URL"))
-    return Intake(_work_queue(sqs), dead_letters, _coverage(session), _journal(), [_env("REMEDIATOR_ROLE_NAME")])
+    return Intake(_work_queue(sqs), dead_letters, _coverage(session), journal(), [_env("REMEDIATOR_ROLE_NAME")])
 
 
 @cache
@@ -105,17 +104,11 @@ def approval() -> Approval:
         ledger=_ledger(session),
         queue=_work_queue(sqs),
         dead_letters=SqsDeadLetters(sqs, _env("DEAD_LETTER_QUEUE_URL")),
-        journal=_journal(),
+        journal=journal(),
         clock=SystemClock(),
     )
     actions = {_env("REMEDIATE_ACTION_ARN"): Ask.REMEDIATE, _env("UNDO_ACTION_ARN"): Ask.UNDO}
     return Approval(ports, _env("HUB_ACCOUNT_ID"), actions)
-
-
-@cache
-def custom_actions() -> CustomActions:
-    """Wire the function that keeps the custom actions of Security Hub."""
-    return CustomActions(boto3.client("securityhub", config=CONFIG), _journal())
 
 
 @cache
@@ -136,7 +129,7 @@ def survey() -> Survey:
         coverage=_coverage(session),
         sink=SecurityHubSink(lambda *_: security_hub),
         store=_store(session),
-        journal=_journal(),
+        journal=journal(),
         clock=SystemClock(),
     )
     hub = Place(_env("PARTITION"), _env("HUB_ACCOUNT_ID"), _env("AWS_REGION"))
@@ -155,9 +148,9 @@ def _ports(session: Any) -> Ports:
         ledger=_ledger(session),
         queue=_work_queue(session.client("sqs", config=_QUEUE_CONFIG)),
         scheduler=EventBridgeScheduler(scheduler, _env("WORK_QUEUE_ARN"), _env("LOOKS_ROLE_ARN"), clock),
-        switch=SsmSwitch(session.client("ssm", config=CONFIG), _env("KILL_SWITCH_NAME"), _journal()),
+        switch=SsmSwitch(session.client("ssm", config=CONFIG), _env("KILL_SWITCH_NAME"), journal()),
         directory=OrganizationsDirectory(session.client("organizations", config=CONFIG), (), clock),
-        journal=_journal(),
+        journal=journal(),
         clock=clock,
     )
 
@@ -183,7 +176,8 @@ def _work_queue(sqs: Any) -> SqsWorkQueue:
     return SqsWorkQueue(sqs, _env("WORK_QUEUE_URL"), float(_env("QUEUE_DELAY_SECONDS")), SystemClock())
 
 
-def _journal() -> PowertoolsJournal:
+def journal() -> PowertoolsJournal:
+    """Return the journal of this function."""
     return PowertoolsJournal(logger(), metrics())
 
 

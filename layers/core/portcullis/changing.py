@@ -10,20 +10,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from portcullis.actions import (
-    AddRouteTables,
-    DeleteEndpoint,
-    DisassociateInstanceProfile,
-    RemoveRouteTables,
-    accomplished,
-    encode,
-    state_of,
-    takes_back,
-)
-from portcullis.ledger import Breach, Change, Hold, Made, Progress
-from portcullis.model import Kind, Outcome, Result, Scope, Vpc
+from portcullis.actions import encode, left_by
+from portcullis.ledger import EVERYTHING, Breach, Change, Hold, Progress
+from portcullis.model import Kind, Made, Needs, Outcome, Result, Scope
 from portcullis.plan import BY_POLICY, DAY, moment, while_stopped
 from portcullis.ports import Changes
 
@@ -55,7 +46,8 @@ SPREAD = 1800
 UNDONE = "undone by"
 """How ``Change.by`` begins when a person asked for a change to be taken back."""
 
-_PROGRESS = {Result.APPLIED: Progress.APPLIED, Result.FAILED: Progress.FAILED}
+_MOST_APPLIED = 50
+_PROGRESS = {Result.APPLIED: Progress.APPLIED, Result.FAILED: Progress.FAILED, Result.NEEDLESS: Progress.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +68,13 @@ class Changer:
     Args:
         ports: The world.
         limits: How many changes the policy admits.
+        needs: What the policy makes a look observe.
     """
 
-    def __init__(self, ports: Ports, limits: Limits) -> None:
+    def __init__(self, ports: Ports, limits: Limits, needs: Needs) -> None:
         self._ports = ports
         self._limits = limits
+        self._needs = needs
 
     def recover(self, state: ResourceState, resource: Resource | None, leave_alone: timedelta) -> ResourceState:
         """Bring a change that was begun and not ended to its end, if what is there tells how it ended.
@@ -90,12 +84,12 @@ class Changer:
         change = self._ports.ledger.get(state.pending) if state.pending else None
         if change is None:
             return state
-        made = accomplished(change.action, resource, change.change_id)
+        made = change.action.made_in(resource, change.change_id)
         if made is None and resource is not None and self._ports.clock.now() - change.begun_at < RESUMED_FOR:
             return state
         progress = Progress.ABANDONED if made is None else Progress.APPLIED
         detail = "It was not made." if made is None else _SEEN
-        after = _left(resource, made) if made else {}
+        after = left_by(resource, made) if made else {}
         self._ports.journal.step("recovered", f"{change.change_id}: {detail}", resource_id=state.resource_id)
         return self._end(
             replace(change, progress=progress, detail=detail, made=made or "", after=after), state, leave_alone
@@ -133,7 +127,7 @@ class Changer:
                 look finds out).
         """
         position = self._ports.switch.position()
-        if position is Changes.STOPPED or (position is Changes.UNDO_ONLY and not takes_back(action)):
+        if position is Changes.STOPPED or (position is Changes.UNDO_ONLY and not action.takes_back):
             detail = while_stopped(position, str(action), asked=wish.by != BY_POLICY)
             self._ports.journal.problem("stopped", detail, **_fields(work))
             return Outcome(action, Result.REFUSED, detail=detail), state
@@ -173,12 +167,16 @@ class Changer:
         if outcome.result is Result.RETRY:
             outcome = self._given_up(work, change, outcome)
         made = outcome.resource_id or ""
-        after = outcome.after or (_expected(action, resource) if made else {})
+        after = outcome.after or (action.expected(resource) if made else {})
         ended = replace(change, progress=_PROGRESS[outcome.result], made=made, detail=outcome.detail, after=after)
+        if outcome.result is Result.NEEDLESS:
+            held = Hold(now + DAY, outcome.detail, needless=True)
+            state = replace(state, holds={**state.holds, action.control_id: held})
         if outcome.result is Result.FAILED and wish.by == BY_POLICY:
             # Neither every look nor every sweep tries in vain again, and counts against the limits.
             until = now + (AGAIN_AFTER if outcome.again_at else DAY)
-            state = replace(state, hold=Hold(until, f"{outcome.detail} It tries again at {moment(until)}."))
+            held = Hold(until, f"{outcome.detail} It tries again at {moment(until)}.")
+            state = replace(state, holds={**state.holds, action.control_id: held})
         return outcome, self._end(ended, state, wish.leave_alone)
 
     def _given_up(self, work: Work, change: Change, outcome: Outcome) -> Outcome:
@@ -186,9 +184,9 @@ class Changer:
         target, ids = work.target, {work.target.kind: frozenset({str(work.target.resource_id)})}
         none = frozenset[str]()
         scope = Scope(target.account_id, target.region, ids.get(Kind.VPC, none), ids.get(Kind.INSTANCE, none))
-        resource = self._ports.observer.observe(scope, ()).get(target.kind, str(target.resource_id))
-        if made := accomplished(change.action, resource, change.change_id):
-            return Outcome(change.action, Result.APPLIED, made, _SEEN, _left(resource, made))
+        resource = self._ports.observer.observe(scope, self._needs).get(target.kind, str(target.resource_id))
+        if made := change.action.made_in(resource, change.change_id):
+            return Outcome(change.action, Result.APPLIED, made, _SEEN, left_by(resource, made))
         return replace(outcome, result=Result.FAILED, again_at=self._ports.clock.now() + AGAIN_AFTER)
 
     def _begin(
@@ -206,10 +204,10 @@ class Changer:
             begun_at=now,
             trigger=work.cause.trigger,
             by=wish.by,
-            before=state_of(action, resource),
+            before=action.before(resource),
             undoes=wish.undoes,
         )
-        limits = None if takes_back(action) else self._limits
+        limits = None if action.takes_back else self._limits
         begun = self._ports.ledger.begin(change, replace(state, pending=change.change_id), limits)
         return begun if isinstance(begun, Breach) else (change, begun)
 
@@ -218,39 +216,34 @@ class Changer:
         state = replace(state, pending="")
         if change.progress is Progress.APPLIED:
             state = _applied(change, state)
-            if takes_back(change.action):
-                state = replace(state, hold=_hold(change, now + leave_alone))
+            if change.action.takes_back:
+                state = replace(state, holds={**state.holds, EVERYTHING: _hold(change, now + leave_alone)})
         state = replace(state, changed_at=tuple(when for when in state.changed_at if when > now - DAY))
         return self._ports.ledger.end(replace(change, ended_at=now), state)
 
 
 def _applied(change: Change, state: ResourceState) -> ResourceState:
     """Note what is ours now. What the policy changed by itself counts: a resource may never come to rest."""
-    action, made, latest = change.action, dict(state.made), dict(state.latest)
-    after = Made(
-        change.change_id, tuple(change.after.get("route_table_ids", ())), change.after.get("policy_digest", "")
+    action, made, applied = change.action, dict(state.made), dict(state.applied)
+    after = change.after
+    left = Made(
+        change.change_id,
+        tuple(after.get("route_table_ids", ())),
+        tuple(after.get("subnet_ids", ())),
+        after.get("policy_digest", ""),
     )
-    before = made.get(change.made, after)
-    match action:
-        case DeleteEndpoint() | DisassociateInstanceProfile():
-            made.pop(change.made, None)
-            latest.pop(action.control_id, None)
-        case RemoveRouteTables():
-            tables = sorted(set(before.route_table_ids) - set(action.route_table_ids))
-            made[change.made] = replace(before, route_table_ids=tuple(tables))
-            if latest.get(action.control_id) == change.undoes:
-                latest.pop(action.control_id)
-        case AddRouteTables():
-            # What others gave it does not become ours by this, nor does an endpoint that is not in the ledger.
-            known = made[change.made].route_table_ids if change.made in made else ()
-            tables = sorted({*known, *action.route_table_ids})
-            made[change.made] = replace(before, route_table_ids=tuple(tables))
-            latest[action.control_id] = change.change_id
-        case _:
-            made[change.made] = after
-            latest[action.control_id] = change.change_id
+    owned = action.own(made.pop(change.made, None), left)
+    if owned is None:
+        applied = {name: one for name, one in applied.items() if one[1] != change.made}
+    else:
+        made[change.made] = owned
+    if action.takes_back:
+        applied.pop(change.undoes, None)
+    else:
+        applied[change.change_id] = (action.control_id, change.made)
+    applied = dict(list(applied.items())[-_MOST_APPLIED:])
     changed_at = (*state.changed_at, change.begun_at) if change.by == BY_POLICY else state.changed_at
-    return replace(state, made=made, latest=latest, changed_at=changed_at)
+    return replace(state, made=made, applied=applied, changed_at=changed_at)
 
 
 def _hold(change: Change, until: datetime) -> Hold:
@@ -259,24 +252,6 @@ def _hold(change: Change, until: datetime) -> Hold:
     if change.by.startswith(UNDONE):
         return Hold(until, f"{change.undoes} was {change.by}, and Portcullis {alone}")
     return Hold(until, f"{change.by} over {change.made}, so Portcullis made way and {alone}")
-
-
-def _expected(action: Action, resource: Resource | None) -> dict[str, Any]:
-    """Return what a change of an endpoint's route tables left, which AWS does not tell; see model.Outcome."""
-    if not isinstance(action, AddRouteTables | RemoveRouteTables) or not isinstance(resource, Vpc):
-        return {}
-    left = _left(resource, action.endpoint_id)
-    before, concerned = set(left.get("route_table_ids", ())), set(action.route_table_ids)
-    tables = before | concerned if isinstance(action, AddRouteTables) else before - concerned
-    return {**left, "route_table_ids": sorted(tables)}
-
-
-def _left(resource: Resource | None, made: str) -> dict[str, Any]:
-    """Return what a change left, from what is there; see model.Outcome."""
-    endpoint = resource.endpoint(made) if isinstance(resource, Vpc) else None
-    if endpoint is None:
-        return {}
-    return {"route_table_ids": list(endpoint.route_table_ids), "policy_digest": endpoint.policy_digest}
 
 
 def _fields(work: Work) -> dict[str, object]:

@@ -17,7 +17,6 @@ from portcullis.findings import finding_id
 from portcullis.ledger import ResourceState
 from portcullis.model import Ask, Cause, Kind, Result, Scope, Snapshot, Status, Target
 from portcullis.plan import BY_POLICY, exempted
-from portcullis.settling import digest, window_of
 from portcullis.withdrawing import Withdrawer
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class CloserLook:
         self._ports = ports
         self._decider = decider
         self._filer = filer
-        self._changer = Changer(ports, policy.limits)
+        self._changer = Changer(ports, policy.limits, decider.needs)
         self._withdrawer = Withdrawer(ports, self._changer)
 
     def look(self, place: Place, work: Mapping[Target, Sequence[Work]]) -> dict[Target, Answer]:
@@ -135,7 +134,8 @@ class CloserLook:
         self._open_windows(judged, looking)
         decisions = self._decider.respond(place, looking.snapshot, judged, states, _approvals(looking))
         for decision in decisions:
-            self._note_evaluation(place, decision)
+            if decision.evaluation or looking.resource(decision.resource) is None:
+                self._note_evaluation(place, decision)
         # The finding opens before anything is changed, so that a crash in between leaves it open; where
         # Security Hub did not take it, nothing is changed.
         _, refusals = self._filer.file(place, [(decision, ()) for decision in decisions], records)
@@ -152,6 +152,7 @@ class CloserLook:
         looking.merge(refusals)
         for key in resources:
             self._remember(looking, key, [one for one in decisions if one.resource == key], acted)
+        self._follow(looking, acted)
         self._reply(looking, decisions, acted)
         return looking.answers
 
@@ -200,15 +201,8 @@ class CloserLook:
         return True
 
     def _open_windows(self, judged: Sequence[Decision], looking: _Looking) -> None:
-        """Let what the policy would change without asking wait until it is quiet; close the windows of the rest."""
-        now = self._ports.clock.now()
-        for key, state in looking.states.items():
-            settings = [one.settings for one in judged if one.resource == key and one.settings and one.is_automatic]
-            window = None
-            if settings and not (state.hold and state.hold.until > now):
-                causes = [item.cause for item in looking.items(key)]
-                window = window_of(state.window, causes, settings, digest(looking.resource(key)), now)
-            looking.states[key] = replace(state, window=window)
+        causes = {key: [item.cause for item in looking.items(key)] for key in looking.states}
+        looking.states.update(self._decider.open_windows(judged, looking.snapshot, looking.states, causes))
 
     def _unsuppressed(self, looking: _Looking, ready: Sequence[Decision]) -> list[Decision]:
         """Leave out what an analyst has suppressed. Raises SecurityHubOffError where there is nobody to ask."""
@@ -265,8 +259,7 @@ class CloserLook:
             state = ResourceState(*key, version=state.version, again_at=state.again_at)
         if state.window and _has_served(state.window, decisions, results, now):
             state = replace(state, window=None)
-        if state.hold and state.hold.until <= now:
-            state = replace(state, hold=None)
+        state = replace(state, holds={name: hold for name, hold in state.holds.items() if hold.until > now})
         times = [*(decision.again_at for decision in decisions), *(outcome.again_at for outcome in outcomes)]
         again_at = min(filter(None, times), default=None)
         if again_at and again_at != state.again_at:
@@ -278,6 +271,16 @@ class CloserLook:
             self._ports.ledger.keep(target.account_id, target.region, state)
         if wait := next((one.wait for one in decisions if one.wait), None):
             self._wait(looking, target, wait)
+
+    def _follow(self, looking: _Looking, acted: _Acted) -> None:
+        """Look again at what controls say that build on what was just changed: our own calls cause no look."""
+        following: dict[Target, str] = {}
+        for decision, outcomes in acted:
+            changed = any(outcome.result is Result.APPLIED for outcome in outcomes)
+            if changed and decision.control.id in self._decider.followed:
+                target = looking.target(decision.resource)
+                following[target] = looking.work[target][0].cause.trigger
+        self._ports.queue.send([(target, Cause(trigger)) for target, trigger in following.items()])
 
     def _wait(self, looking: _Looking, target: Target, wait: str) -> None:
         """Look again soon. A retry would block the very event that is waited for, so the target is enqueued anew.

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
-from portcullis.controls.role_1 import DEFAULT_PROFILE, ROLE_1
+from portcullis import prices
 from portcullis.impact import assess
 from portcullis.ledger import ResourceState
-from portcullis.model import Kind
+from portcullis.model import Kind, Needs
 from portcullis.plan import Circumstances, Judge, respond
 from portcullis.ports import Changes
+from portcullis.settling import digest, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portcullis.controls import Control
     from portcullis.findings import Place
-    from portcullis.model import RecordKey, Scope, Snapshot
+    from portcullis.model import Cause, RecordKey, Scope, Snapshot
     from portcullis.plan import Decision
     from portcullis.policy import Policy
     from portcullis.ports import Ports
@@ -36,6 +41,9 @@ class Decider:
         self._ports = ports
         self._policy = policy
         self.controls = controls
+        wanted = (control.needs(policy) for control in controls if policy.enabled(control.id))
+        self.needs = reduce(or_, wanted, Needs())
+        self.followed = {name for one in controls if policy.enabled(one.id) for name in one.follows}
 
     def judge(self, place: Place) -> Judge:
         """Return who judges the resources of an account and Region; raises what Directory.units_of raises."""
@@ -44,8 +52,38 @@ class Decider:
 
     def observe(self, scope: Scope) -> Snapshot:
         """Observe a scope; raises what Observer.observe raises."""
-        profiles = self._policy.values(ROLE_1.id, "default_profile", DEFAULT_PROFILE)
-        return self._ports.observer.observe(scope, profiles)
+        return self._ports.observer.observe(scope, self.needs)
+
+    def open_windows(
+        self,
+        judged: Sequence[Decision],
+        snapshot: Snapshot,
+        states: Mapping[tuple[Kind, str], ResourceState],
+        causes: Mapping[tuple[Kind, str], Sequence[Cause]],
+    ) -> dict[tuple[Kind, str], ResourceState]:
+        """Let what the policy would change without asking wait until it is quiet; close the windows of the rest.
+
+        Args:
+            judged: What is wrong, and what the policy wants.
+            snapshot: What was observed.
+            states: What is remembered of each resource.
+            causes: Why each resource is looked at.
+
+        Returns:
+            The states with their windows.
+        """
+        now, opened = self._ports.clock.now(), dict(states)
+        by_resource = defaultdict(list)
+        for one in judged:
+            by_resource[one.resource].append(one)
+        for key, state in states.items():
+            free = [one for one in by_resource[key] if not state.hold_on(one.control.id, now)]
+            settings = [one.settings for one in free if one.settings and one.is_automatic]
+            window = None
+            if settings:
+                window = window_of(state.window, causes[key], settings, digest(snapshot.get(*key)), now)
+            opened[key] = replace(state, window=window)
+        return opened
 
     def respond(
         self,
@@ -69,13 +107,14 @@ class Decider:
         """
         around = self._surroundings(place, [one for one in judged if one.possible and one.kind is Kind.VPC])
         now, limit = self._ports.clock.now(), self._policy.limits.per_resource_per_day
+        price = prices.price(place.region, self._policy.prices)
         switch = self._ports.switch.position() if any(one.possible for one in judged) else Changes.ENABLED
         stopped = "" if switch is Changes.ENABLED else str(switch)
         decisions = []
         for one in judged:
             impact = None
             if one.possible:
-                impact = assess(one.possible, snapshot.vpcs.get(one.resource_id), around.get(one.resource_id))
+                impact = assess(one.possible, snapshot.vpcs.get(one.resource_id), around.get(one.resource_id), price)
             state = states.get(one.resource, ResourceState(*one.resource))
             approved_by = (approvals or {}).get(one.record_key, "")
             decisions.append(respond(one, Circumstances(now, state, limit, impact, approved_by, stopped)))

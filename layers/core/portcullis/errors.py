@@ -91,9 +91,14 @@ _CONFLICT = frozenset(
         "IncorrectInstanceState",
         "IncorrectState",
         "InvalidAssociationID.NotFound",
+        "InvalidGroup.NotFound",
+        "InvalidInstanceConnectEndpointId.NotFound",
         "InvalidInstanceID.NotFound",
         "InvalidRouteTableID.NotFound",
         "InvalidRouteTableId.NotFound",
+        "InvalidSecurityGroupID.NotFound",
+        "InvalidSubnetID.NotFound",
+        "InvalidSubnetId.NotFound",
         "InvalidVpcEndpoint.NotFound",
         "InvalidVpcEndpointId.NotFound",
         "InvalidVpcID.NotFound",
@@ -102,11 +107,44 @@ _CONFLICT = frozenset(
     }
 )
 
-# What was to be taken back (an endpoint, an association) is not there: that is as good as taking it back. The reference
-# lists both spellings for endpoints.
-_GONE = frozenset({"InvalidAssociationID.NotFound", "InvalidVpcEndpoint.NotFound", "InvalidVpcEndpointId.NotFound"})
+# What was to be taken back is not there: that is as good as taking it back. The reference lists both spellings for
+# endpoints, and for security groups.
+_GONE = frozenset(
+    {
+        "InvalidAssociationID.NotFound",
+        "InvalidGroup.NotFound",
+        "InvalidInstanceConnectEndpointId.NotFound",
+        "InvalidPermission.NotFound",
+        "InvalidSecurityGroupID.NotFound",
+        "InvalidVpcEndpoint.NotFound",
+        "InvalidVpcEndpointId.NotFound",
+    }
+)
+
+# The names of quotas are those of Service Quotas. No public source names the code of EC2 Instance Connect Endpoints
+# ("Quotas for EC2 Instance Connect Endpoint", EC2 user guide): this one is documented for resources of EC2 in general.
+_QUOTAS = {
+    "ResourceLimitExceeded": (
+        "A VPC and a subnet can have one EC2 Instance Connect Endpoint each; where it is the account that has too many "
+        "in the Region, have AWS raise that quota of Amazon EC2 in Service Quotas, or delete one"
+    ),
+    "RulesPerSecurityGroupLimitExceeded": (
+        "Have AWS raise the quota 'Inbound or outbound rules per security group' of Amazon VPC in Service Quotas"
+    ),
+    "SecurityGroupLimitExceeded": (
+        "Delete security groups, or have AWS raise the quota 'VPC security groups per Region' of Amazon VPC in Service "
+        "Quotas"
+    ),
+    "VpcEndpointLimitExceeded": (
+        "Delete endpoints, or have AWS raise the quota 'Gateway VPC endpoints per Region' or 'Interface VPC endpoints "
+        "per VPC' of Amazon VPC in Service Quotas"
+    ),
+}
+_ANY_QUOTA = "See in Service Quotas which quota it is, and have AWS raise it"
+_LIMIT = "LimitExceeded"
 
 _ROUTE_EXISTS_MESSAGE = "already has a route with destination-prefix-list-id"
+_DNS_CONFLICT_MESSAGE = "already a conflicting DNS domain"
 _IAM_LAG_MESSAGE = "Invalid IAM Instance Profile"
 
 
@@ -118,9 +156,38 @@ def is_route_conflict(code: str, message: str) -> bool:
     return code == "RouteAlreadyExists" or (code == "InvalidParameter" and _ROUTE_EXISTS_MESSAGE in message)
 
 
+def is_dns_conflict(code: str, message: str) -> bool:
+    """Tell whether an error says that another endpoint, or a private hosted zone, has an endpoint's private name.
+
+    ``InvalidParameter: private-dns-enabled cannot be set because there is already a conflicting DNS domain for ... in
+    the VPC ...``, by public reports.
+    """
+    return code == "InvalidParameter" and _DNS_CONFLICT_MESSAGE in message
+
+
 def is_gone(code: str) -> bool:
-    """Tell whether an error says that an endpoint, or the association of an instance profile, does not exist."""
+    """Tell whether an error says that an endpoint, a profile's association, a security group or a rule is not there."""
     return code in _GONE
+
+
+def is_there(code: str) -> bool:
+    """Tell whether an error says that a security group of that name, or a rule, exists already."""
+    return code in ("InvalidGroup.Duplicate", "InvalidPermission.Duplicate")
+
+
+def is_in_use(code: str) -> bool:
+    """Tell whether an error says that something depends on what was to be deleted."""
+    return code == "DependencyViolation"
+
+
+def is_quota(code: str) -> bool:
+    """Tell whether an error says that there are as many of something as there can be; throttling is something else."""
+    return code.endswith(_LIMIT) and code not in _TRANSIENT
+
+
+def quota_remedy(code: str) -> str:
+    """Say what to do about a quota that is used up, as a sentence after another; empty for any other error."""
+    return f" {_QUOTAS.get(code, _ANY_QUOTA)}." if is_quota(code) else ""
 
 
 def classify(code: str, message: str) -> Fault:

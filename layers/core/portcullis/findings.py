@@ -14,20 +14,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from portcullis import asff
-from portcullis.errors import PortcullisError
 from portcullis.model import FindingRecord, Kind, Outcome, Result, Status
 from portcullis.plan import exempted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portcullis.model import RecordKey
+    from portcullis.model import Evaluation, RecordKey
     from portcullis.plan import Decision
 
 _FINDING_ID = re.compile(
     r"portcullis/([A-Z]+\.[0-9]+)/arn:(aws[a-z-]*):ec2:([a-z0-9-]+):([0-9]{12}):(vpc|instance)/([A-Za-z0-9-]{1,64})"
 )
+# Limits of the format: the AwsSecurityFinding and Recommendation shapes of the Security Hub service model.
+_SCHEMA_VERSION = "2018-10-08"
+MAX_DESCRIPTION = 1024
+MAX_RECOMMENDATION = 512
+_LEAST_REASON = 300
+
 _TYPES = ["Software and Configuration Checks/AWS Security Best Practices"]
 _RESOURCE_TYPES = {Kind.VPC: "AwsEc2Vpc", Kind.INSTANCE: "AwsEc2Instance", Kind.ACCOUNT_REGION: "AwsAccount"}
 
@@ -35,7 +39,7 @@ EXEMPT = "EXEMPT"
 """How we remember a finding that is wrong and exempt. Security Hub reads PASSED: it is as the policy wants it, and
 PASSED to FAILED makes the finding new again when the exemption ends."""
 
-_OPEN = ("FAILED", EXEMPT)
+_OPEN = ("FAILED", "WARNING", EXEMPT)
 
 REFRESH_AFTER = timedelta(days=7)
 """Security Hub deletes a finding that is not updated for 90 days; an open one is filed again well before."""
@@ -95,32 +99,27 @@ def file_for(
         outcomes: How the decision's actions ended; empty before they are performed.
         record: What is remembered of this finding, None when it was never filed.
         now: The time of filing; UpdatedAt is this, or a millisecond after the last one if that is later.
-
-    Raises:
-        PortcullisError: When the finding would break a limit of the format: a bug, never filed silently.
     """
-    status, record_state, text = _verdict(decision, outcomes)
+    verdict = _verdict(decision, outcomes)
     if decision.actions and not outcomes and record and (record.status, record.record_state) == ("FAILED", "ACTIVE"):
         # It is open already. How the change ends is news; that it is about to be tried again is not.
         return None
-    if not _is_news(status, record_state, text, record, now):
+    if not _is_news(verdict, record, now):
         return None
     stamp = _timestamp(now)
     if record is not None and stamp <= record.updated_at:
         stamp = _timestamp(datetime.fromisoformat(record.updated_at) + timedelta(milliseconds=1))
     created_at = record.created_at if record else stamp
-    finding = _finding(place, decision, (status, record_state, text), (created_at, stamp))
-    if found := asff.faults(finding):
-        raise PortcullisError(f"finding {finding['Id']} is not valid: {'; '.join(found)}")
+    finding = _finding(place, decision, verdict, (created_at, stamp))
     filed = FindingRecord(
         control_id=decision.control.id,
         kind=decision.kind,
         resource_id=decision.resource_id,
         created_at=created_at,
         updated_at=stamp,
-        status=status,
-        record_state=record_state,
-        digest=_digest(text),
+        status=verdict.status,
+        record_state=verdict.record_state,
+        digest=_digest(verdict.text),
     )
     return Filing(decision, finding, filed)
 
@@ -130,25 +129,51 @@ def in_doubt(record: FindingRecord) -> FindingRecord:
     return replace(record, status=None, record_state=None, digest=None)
 
 
-def _verdict(decision: Decision, outcomes: Sequence[Outcome]) -> tuple[str, str, str]:
-    """Return compliance status, record state and description."""
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Compliance status, record state, and the description: what may be cut when that is long, and what may not."""
+
+    status: str
+    record_state: str
+    reason: str
+    rest: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.reason} {self.rest}" if self.rest else self.reason
+
+    @property
+    def description(self) -> str:
+        reason = _cut(self.reason, max(_LEAST_REASON, MAX_DESCRIPTION - len(self.rest) - 1)) if self.rest else self.text
+        return _cut(replace(self, reason=reason).text, MAX_DESCRIPTION)
+
+
+def _verdict(decision: Decision, outcomes: Sequence[Outcome]) -> _Verdict:
     evaluation = decision.evaluation
     if evaluation is None or evaluation.status is Status.NOT_APPLICABLE:
-        return "NOT_AVAILABLE", "ARCHIVED", evaluation.reason if evaluation else decision.note
+        return _Verdict("NOT_AVAILABLE", "ARCHIVED", evaluation.reason if evaluation else decision.note)
     if evaluation.status is Status.PASSED:
-        return "PASSED", "ACTIVE", evaluation.reason
+        return _Verdict("PASSED", "ACTIVE", evaluation.reason)
     if decision.exemption:
-        return EXEMPT, "ACTIVE", f"{exempted(decision.exemption)} {evaluation.reason}"
+        return _Verdict(EXEMPT, "ACTIVE", f"{exempted(decision.exemption)} {evaluation.reason}")
     touched = f" {decision.impact}" if decision.impact else ""
     if outcomes:
-        done = " ".join(outcome.detail for outcome in outcomes)
-        if all(outcome.result is Result.APPLIED for outcome in outcomes):
-            return "PASSED", "ACTIVE", f"{done} Before: {evaluation.reason}"
-        return "FAILED", "ACTIVE", f"{evaluation.reason} {done}{touched}"
-    return "FAILED", "ACTIVE", f"{evaluation.reason} {decision.note}{touched}"
+        return _after(outcomes, evaluation, touched)
+    if decision.needless:
+        return _Verdict("WARNING", "ACTIVE", f"{decision.note} {evaluation.reason}")
+    return _Verdict("FAILED", "ACTIVE", evaluation.reason, f"{decision.note}{touched}")
 
 
-def _is_news(status: str, record_state: str, text: str, record: FindingRecord | None, now: datetime) -> bool:
+def _after(outcomes: Sequence[Outcome], evaluation: Evaluation, touched: str) -> _Verdict:
+    done, results = " ".join(outcome.detail for outcome in outcomes), {outcome.result for outcome in outcomes}
+    if evaluation.remains or not results <= {Result.APPLIED, Result.NEEDLESS}:
+        return _Verdict("FAILED", "ACTIVE", evaluation.reason, f"{done}{touched}")
+    status = "PASSED" if results == {Result.APPLIED} else "WARNING"
+    return _Verdict(status, "ACTIVE", f"{done} Before: {evaluation.reason}")
+
+
+def _is_news(verdict: _Verdict, record: FindingRecord | None, now: datetime) -> bool:
+    status, record_state = verdict.status, verdict.record_state
     if record is None:
         return status in _OPEN
     if record.status is None:
@@ -158,15 +183,15 @@ def _is_news(status: str, record_state: str, text: str, record: FindingRecord | 
         return record.record_state != "ARCHIVED" or status in _OPEN
     if status not in _OPEN:
         return False
-    return record.digest != _digest(text) or now - datetime.fromisoformat(record.updated_at) > REFRESH_AFTER
+    return record.digest != _digest(verdict.text) or now - datetime.fromisoformat(record.updated_at) > REFRESH_AFTER
 
 
-def _finding(place: Place, decision: Decision, verdict: tuple[str, str, str], times: tuple[str, str]) -> dict[str, Any]:
-    status, record_state, text = verdict
+def _finding(place: Place, decision: Decision, verdict: _Verdict, times: tuple[str, str]) -> dict[str, Any]:
+    status = verdict.status
     control, evaluation = decision.control, decision.evaluation
     remedy = evaluation.remedy if evaluation and status in _OPEN and evaluation.remedy else "Nothing is left to do."
     return {
-        "SchemaVersion": asff.SCHEMA_VERSION,
+        "SchemaVersion": _SCHEMA_VERSION,
         "Id": finding_id(place, control.id, decision.kind, decision.resource_id),
         "ProductArn": place.product_arn,
         "ProductName": "Portcullis",
@@ -176,10 +201,10 @@ def _finding(place: Place, decision: Decision, verdict: tuple[str, str, str], ti
         "CreatedAt": times[0],
         "UpdatedAt": times[1],
         "Title": f"{control.id} {control.title}",
-        "Description": _cut(text, asff.MAX_DESCRIPTION),
+        "Description": verdict.description,
         "Remediation": {
             "Recommendation": {
-                "Text": _cut(remedy, asff.MAX_RECOMMENDATION),
+                "Text": _cut(remedy, MAX_RECOMMENDATION),
                 "Url": control.docs,
             }
         },
@@ -190,7 +215,7 @@ def _finding(place: Place, decision: Decision, verdict: tuple[str, str, str], ti
         "ProductFields": {"portcullis/ControlId": control.id},
         "Resources": [_resource(place, decision.kind, decision.resource_id)],
         "Compliance": {"Status": "PASSED" if status == EXEMPT else status},
-        "RecordState": record_state,
+        "RecordState": verdict.record_state,
     }
 
 

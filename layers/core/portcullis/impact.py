@@ -1,30 +1,38 @@
 """What changes would touch: what runs where a route changes, what would block the new path, and the price. Pure.
 
-A gateway endpoint drops open connections to its service and costs nothing ("Gateway endpoints", AWS PrivateLink guide).
-The entries of a network ACL apply in the order of their numbers, the first that matches decides ("Network ACL rules",
-VPC user guide). docs/decisions/0015-impact.md says what counts as running, and which ports matter.
+A gateway endpoint drops open connections to its service and costs nothing ("Gateway endpoints", AWS PrivateLink guide);
+an interface endpoint with private DNS takes new connections over, and is billed by the hour in each zone
+(see ``prices``). The entries of a network ACL apply in the order of their numbers, the first that matches decides
+("Network ACL rules", VPC user guide). docs/decisions/0015-impact.md says what counts as running, and which ports.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
-from portcullis.actions import AddRouteTables, AssociateInstanceProfile, CreateGatewayEndpoint, listed
+from portcullis.actions import (
+    AddRouteTables,
+    AdmitInstanceConnect,
+    AssociateInstanceProfile,
+    CreateGatewayEndpoint,
+    CreateInstanceConnectEndpoint,
+    CreateInterfaceEndpoint,
+    SetEndpointPolicy,
+    listed,
+    short_name,
+)
+from portcullis.prices import interface_endpoint_month
+from portcullis.surroundings import PrefixList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from portcullis.actions import Action
     from portcullis.model import Vpc
-    from portcullis.surroundings import PrefixList, Surroundings
-
-_DOLLARS_A_MONTH: dict[type[Action], float] = {
-    CreateGatewayEndpoint: 0,
-    AddRouteTables: 0,
-    AssociateInstanceProfile: 0,
-}
+    from portcullis.prices import Price
+    from portcullis.surroundings import Surroundings
 
 _SERVICES = {"s3": "S3", "dynamodb": "DynamoDB"}
 _TCP = ("tcp", "6", "-1")
@@ -37,14 +45,17 @@ _SHOWN_BUCKETS = 2  # their names are long
 class Impact:
     """What some changes would touch.
 
-    ``services`` (for people) are those to which a route changes. ``instance_ids`` run in the affected subnets,
+    ``effects`` say, a clause each, what happens to what runs. ``instance_ids`` run in the affected subnets,
     ``interface_ids`` are in use there by something else, and ``subnet_ids`` are the subnets of both. ``blocked_by``
     names network ACLs and security groups that do not let all of the new path through; ``unchecked`` the services
-    whose addresses are not known. ``buckets`` and ``unread_buckets`` are as in Surroundings, for S3.
+    whose addresses are not known. ``buckets`` and ``unread_buckets`` are as in Surroundings, for S3. ``per_gigabyte``
+    is what an interface endpoint charges for each GB, ``saved_per_gigabyte`` what a NAT gateway does.
     """
 
     dollars_a_month: float = 0
-    services: tuple[str, ...] = ()
+    per_gigabyte: float = 0
+    saved_per_gigabyte: float = 0
+    effects: tuple[str, ...] = ()
     instance_ids: tuple[str, ...] = ()
     interface_ids: tuple[str, ...] = ()
     subnet_ids: tuple[str, ...] = ()
@@ -63,7 +74,7 @@ class Impact:
         return " ".join(self._sentences())
 
     def _sentences(self) -> Iterator[str]:
-        if not self.services:
+        if not self.effects:
             yield "Nothing that runs is interrupted."
         elif not self.busy:
             yield "Nothing runs in the affected subnets."
@@ -71,10 +82,7 @@ class Impact:
             what = _counted(self.instance_ids, "running instance") or _counted(self.interface_ids, "network interface")
             if self.instance_ids and self.interface_ids:
                 what += f" and {len(self.interface_ids)} other network interface{_s(self.interface_ids)}"
-            yield (
-                f"It touches {what} in {listed(self.subnet_ids)}: their open connections "
-                f"to {' and '.join(self.services)} are dropped once."
-            )
+            yield f"It touches {what} in {listed(self.subnet_ids)}: {'; '.join(self.effects)}."
         if self.blocked_by:
             yield f"Would block at least a part of the new path: {listed(self.blocked_by)}."
         if self.unchecked:
@@ -87,51 +95,99 @@ class Impact:
             yield f"Bucket policies that could not be read: {self.unread_buckets}."
         if self.buckets == () and not self.unread_buckets:
             yield "No bucket policy of this account and Region depends on the source address, which changes."
-        yield f"It costs about ${self.dollars_a_month:.2f} a month." if self.dollars_a_month else "It costs nothing."
+        yield self._cost()
+
+    def _cost(self) -> str:
+        if self.dollars_a_month:
+            return f"It costs about ${self.dollars_a_month:.2f} a month, and ${self.per_gigabyte:.3g} for each GB."
+        if self.saved_per_gigabyte:
+            return (
+                f"It costs nothing; for traffic that a NAT gateway carries today, it saves "
+                f"about ${self.saved_per_gigabyte:.3g} for each GB."
+            )
+        return "It costs nothing."
 
 
-def assess(actions: Sequence[Action], vpc: Vpc | None, around: Surroundings | None) -> Impact:
+@dataclass(slots=True)
+class _Touched:
+    """What the changes so far would touch."""
+
+    instance_ids: set[str] = field(default_factory=set)
+    interface_ids: set[str] = field(default_factory=set)
+    subnet_ids: set[str] = field(default_factory=set)
+    blocked_by: set[str] = field(default_factory=set)
+    unchecked: set[str] = field(default_factory=set)
+
+    def add(self, subnet_ids: set[str], addresses: PrefixList | None, around: Surroundings) -> None:
+        """Add what runs in some subnets, and what there would block the way to some addresses, where one changes."""
+        interfaces = [each for each in around.interfaces if each.subnet_id in subnet_ids]
+        self.instance_ids |= {each.instance_id for each in interfaces if each.instance_id}
+        self.interface_ids |= {each.interface_id for each in interfaces if not each.instance_id}
+        self.subnet_ids |= {each.subnet_id for each in interfaces}
+        if addresses is not None:
+            self.blocked_by |= _blocking_acls(subnet_ids, addresses, around)
+            self.blocked_by |= _blocking_groups({each.group_ids for each in interfaces}, addresses, around)
+
+
+def assess(actions: Sequence[Action], vpc: Vpc | None, around: Surroundings | None, price: Price) -> Impact:
     """Say what changes would touch, all of them together.
 
     Args:
         actions: What would be done to one resource. None of those that only take something of ours back.
-        vpc: The VPC whose routes change; None for other changes.
-        around: What is around its route tables; None for other changes.
+        vpc: The VPC that is changed; None for changes to an instance.
+        around: What is around it; None for changes to an instance.
+        price: What is charged in the Region.
 
     Raises:
-        ValueError: Routes would change, and what is around them is not given.
+        ValueError: A VPC would be changed, and what is around it is not given; or an action is of no known kind.
     """
-    dollars = sum(_DOLLARS_A_MONTH[type(action)] for action in actions)
-    routes = [action for action in actions if isinstance(action, CreateGatewayEndpoint | AddRouteTables)]
-    if not routes:
-        return Impact(dollars)
+    if strange := [one for one in actions if not isinstance(one, _Touching | _Free)]:
+        raise ValueError(f"nobody knows what it touches and costs to {strange[0]}")
+    touching = [one for one in actions if isinstance(one, _Touching)]
+    if not touching:
+        return Impact()
     if vpc is None or around is None:
-        raise ValueError(f"what is around {routes[0].vpc_id} has to be known before its routes change")
-    instance_ids, others, subnet_ids, blocked_by, unchecked = (set[str]() for _ in range(5))
-    names = {action.service_name: _short(action.service_name) for action in routes}
-    for action in routes:
-        affected = _affected(action.route_table_ids, vpc, around)
-        interfaces = [each for each in around.interfaces if each.subnet_id in affected]
-        instance_ids |= {each.instance_id for each in interfaces if each.instance_id}
-        others |= {each.interface_id for each in interfaces if not each.instance_id}
-        subnet_ids |= {each.subnet_id for each in interfaces}
-        if addresses := around.prefix_lists.get(action.service_name):
-            blocked_by |= _blocking_acls(affected, addresses, around)
-            blocked_by |= _blocking_groups({each.group_ids for each in interfaces}, addresses, around)
-        else:
-            unchecked.add(names[action.service_name])
-    is_s3 = "S3" in names.values()
+        raise ValueError(f"what is around {touching[0].vpc_id} has to be known before it is changed")
+    touched = _Touched()
+    routes = [one for one in touching if isinstance(one, CreateGatewayEndpoint | AddRouteTables)]
+    paid = [one for one in touching if isinstance(one, CreateInterfaceEndpoint)]
+    policies = [one for one in touching if isinstance(one, SetEndpointPolicy)]
+    for route in routes:
+        addresses = around.prefix_lists.get(route.service_name)
+        touched.add(_affected(route.route_table_ids, vpc, around), addresses, around)
+        touched.unchecked |= set() if addresses else {_short(route.service_name)}
+    answering = [one for one in paid if one.private_dns and not one.resolver_only]
+    for one in answering:
+        touched.add(set(around.subnets), PrefixList("", tuple(cidr for cidr in one.cidrs if ":" not in cidr)), around)
+    for policy in policies:
+        endpoint = vpc.endpoint(policy.endpoint_id)
+        tables = endpoint.route_table_ids if endpoint else ()
+        touched.add(_affected(tables, vpc, around) if tables else set(around.subnets), None, around)
+    effects = (
+        f"their open connections to {_named(routes)} are dropped once" if routes else "",
+        f"their new connections to {_named(answering)} go through it" if answering else "",
+        f"what {listed(sorted({one.name for one in policies}))} does not allow them on {_named(policies)} is refused"
+        if policies
+        else "",
+    )
+    is_s3 = "S3" in {_short(one.service_name) for one in routes}
     return Impact(
-        dollars_a_month=dollars,
-        services=tuple(names.values()),
-        instance_ids=tuple(sorted(instance_ids)),
-        interface_ids=tuple(sorted(others)),
-        subnet_ids=tuple(sorted(subnet_ids)),
-        blocked_by=tuple(sorted(blocked_by)),
-        unchecked=tuple(sorted(unchecked)),
+        dollars_a_month=sum(interface_endpoint_month(price, len(one.subnet_ids)) for one in paid),
+        per_gigabyte=price.interface_endpoint_gigabyte if paid else 0,
+        saved_per_gigabyte=price.nat_gigabyte if routes else 0,
+        effects=tuple(filter(None, effects)),
         buckets=around.buckets if is_s3 else None,
         unread_buckets=around.unread_buckets if is_s3 else 0,
+        **{one.name: tuple(sorted(getattr(touched, one.name))) for one in fields(touched)},
     )
+
+
+_Free = AdmitInstanceConnect | AssociateInstanceProfile | CreateInstanceConnectEndpoint
+_Touching = CreateGatewayEndpoint | AddRouteTables | CreateInterfaceEndpoint | SetEndpointPolicy
+
+
+def _named(actions: Iterable[_Touching]) -> str:
+    return " and ".join(dict.fromkeys(_short(one.service_name) for one in actions))
 
 
 def _affected(route_table_ids: Sequence[str], vpc: Vpc, around: Surroundings) -> set[str]:
@@ -204,8 +260,8 @@ def _passes(cidrs: Iterable[str], verdicts: Iterable[tuple[bool, str]]) -> bool:
 
 
 def _short(service_name: str) -> str:
-    last = service_name.rsplit(".", 1)[-1]
-    return _SERVICES.get(last, last)
+    short = short_name(service_name)
+    return _SERVICES.get(short, short)
 
 
 def _counted(names: Sequence[str], what: str) -> str:

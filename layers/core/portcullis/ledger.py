@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from portcullis.actions import Action
-    from portcullis.model import Kind
+    from portcullis.model import Kind, Made
 
 
 class Progress(StrEnum):
@@ -75,28 +75,28 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A time during which a resource is left alone, and why, as a sentence for the finding."""
+    """A time during which a resource is left alone, and why, as a sentence for the finding.
+
+    ``needless``: what AWS refused shows that the change is not needed.
+    """
 
     until: datetime
     reason: str
+    needless: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """Something of ours on a resource, as we left it."""
-
-    change_id: str
-    route_table_ids: tuple[str, ...] = ()
-    policy_digest: str = ""
+EVERYTHING = ""
+"""Among the holds of a resource: for all controls."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceState:
     """What the next look at a resource has to know. ``version`` is 0 for a state that is not stored.
 
-    ``pending`` is the change that was begun and not ended. ``made`` maps ids of endpoints and associations to how
-    we left them; ``latest`` maps control ids to the last change applied for them and not taken back;
-    ``changed_at`` lists the automatic changes of the last day; ``again_at`` is the time for which a look is scheduled.
+    ``pending`` is the change that was begun and not ended. ``holds`` are by control id, or EVERYTHING. ``made`` maps
+    ids of endpoints, associations and groups to how we left them; ``applied`` maps the changes that were applied and not
+    taken back, in their order, to their control and what each made; ``changed_at`` lists the automatic changes of the
+    last day; ``again_at`` is the time for which a look is scheduled.
     """
 
     kind: Kind
@@ -104,11 +104,20 @@ class ResourceState:
     version: int = 0
     pending: str = ""
     window: Window | None = None
-    hold: Hold | None = None
+    holds: Mapping[str, Hold] = field(default_factory=dict)
     made: Mapping[str, Made] = field(default_factory=dict)
-    latest: Mapping[str, str] = field(default_factory=dict)
+    applied: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     changed_at: tuple[datetime, ...] = ()
     again_at: datetime | None = None
+
+    def hold_on(self, control_id: str, now: datetime) -> Hold | None:
+        """Return what makes a control leave the resource alone now, the longer one of two."""
+        found = [hold for key in (EVERYTHING, control_id) if (hold := self.holds.get(key)) and hold.until > now]
+        return max(found, key=lambda hold: hold.until, default=None)
+
+    def latest(self, control_id: str) -> str | None:
+        """Return the last change that was applied for a control and not taken back."""
+        return next((name for name in reversed([*self.applied]) if self.applied[name][0] == control_id), None)
 
 
 @dataclass(frozen=True, slots=True)

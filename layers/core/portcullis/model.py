@@ -6,7 +6,7 @@ Everything here is a frozen value. Nothing here calls AWS, reads a clock or the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,8 @@ class Conflict:
     """A call of somebody else that failed over something that exists, perhaps ours.
 
     ``principal`` is the caller's ARN, for people. The rest is what the call named: a service and route tables
-    (CreateVpcEndpoint, ModifyVpcEndpoint with ``endpoint_id``), a subnet (DeleteSubnet), or nothing (DeleteVpc).
+    (CreateVpcEndpoint, ModifyVpcEndpoint with ``endpoint_id``), a subnet (DeleteSubnet,
+    CreateInstanceConnectEndpoint), or nothing (DeleteVpc).
     """
 
     call: str
@@ -149,8 +150,88 @@ class RouteTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Subnet:
+    """A subnet; ``zone`` is its Availability Zone's name, ``has_room`` whether an interface more fits into it."""
+
+    subnet_id: str
+    zone: str
+    is_public: bool = False
+    has_room: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRule:
+    """What a security group lets through, on one side: ``ports`` is None for all, ``protocol`` as EC2 writes it."""
+
+    protocol: str
+    ports: tuple[int, int] | None = None
+    cidrs: tuple[str, ...] = ()
+    prefix_list_ids: tuple[str, ...] = ()
+    group_ids: tuple[str, ...] = ()
+
+    def spans(self, port: int) -> bool:
+        """Whether it is about a TCP port."""
+        return self.protocol in ("tcp", "6", "-1") and (self.ports is None or self.ports[0] <= port <= self.ports[1])
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """A security group with its rules."""
+
+    group_id: str
+    name: str = ""
+    ingress: tuple[GroupRule, ...] = ()
+    egress: tuple[GroupRule, ...] = ()
+    tags: Tags = field(default_factory=dict)
+
+    def is_ours(self, control_id: str = "") -> bool:
+        """Whether Portcullis created it, for this control if one is given, by its published tags."""
+        is_ours = self.tags.get(OWNERSHIP_TAG) == "true"
+        return is_ours and control_id in ("", self.tags.get(CONTROL_TAG, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceConnectEndpoint:
+    """An EC2 Instance Connect Endpoint; ``state`` as AWS writes it (``create-complete``), ``message`` says more."""
+
+    endpoint_id: str
+    subnet_id: str
+    state: str
+    message: str = ""
+    group_ids: tuple[str, ...] = ()
+    preserve_client_ip: bool = False
+    tags: Tags = field(default_factory=dict)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether Portcullis created it, by its published tag."""
+        return self.tags.get(OWNERSHIP_TAG) == "true"
+
+    @property
+    def change_id(self) -> str:
+        """The change that created it; empty when that was not Portcullis."""
+        return self.tags.get(CHANGE_TAG, "") if self.is_ours else ""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is being deleted, or was."""
+        return self.state.startswith("delete-") and self.state != "delete-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """The DNS attributes of a VPC (``enableDnsSupport``, ``enableDnsHostnames``)."""
+
+    support: bool
+    hostnames: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VpcEndpoint:
-    """A VPC endpoint as DescribeVpcEndpoints lists it; ``state`` in lower case, its policy as a digest."""
+    """A VPC endpoint as DescribeVpcEndpoints lists it; ``state`` in lower case.
+
+    ``policy_digest`` is that of what its policy means, so that two policies can be compared by it.
+    """
 
     endpoint_id: str
     vpc_id: str
@@ -159,6 +240,9 @@ class VpcEndpoint:
     state: str
     route_table_ids: tuple[str, ...] = ()
     subnet_ids: tuple[str, ...] = ()
+    group_ids: tuple[str, ...] = ()
+    private_dns: bool = False
+    policy_document: str = ""
     policy_digest: str = ""
     requester_managed: bool = False
     tags: Tags = field(default_factory=dict)
@@ -176,7 +260,13 @@ class VpcEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Vpc:
-    """A VPC with its route tables and endpoints."""
+    """A VPC with its route tables and endpoints, and what ``Needs`` asks for beside them.
+
+    ``cidrs`` are its address blocks, of IPv4 and IPv6. ``groups`` are its security groups by id, ``instance_groups``
+    the distinct sets of them, by sorted ids, that interfaces of living instances have. ``dns`` is None where it was not
+    asked for; ``hosted_zones`` maps the names of the private hosted zones that are associated with it to whose they
+    are: ``account 111122223333``, or the name of an AWS service.
+    """
 
     vpc_id: str
     owner_id: str
@@ -184,11 +274,47 @@ class Vpc:
     tags: Tags = field(default_factory=dict)
     route_tables: tuple[RouteTable, ...] = ()
     endpoints: tuple[VpcEndpoint, ...] = ()
+    cidrs: tuple[str, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
+    groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
+    instance_groups: tuple[tuple[str, ...], ...] = ()
+    instance_connect: tuple[InstanceConnectEndpoint, ...] = ()
+    dns: Dns | None = None
+    hosted_zones: Mapping[str, str] = field(default_factory=dict)
 
     def endpoint(self, endpoint_id: str) -> VpcEndpoint | None:
         """Return one of its endpoints, or None when it is gone or going."""
         alive = (one for one in self.endpoints if one.state not in ("deleting", "deleted"))
         return next((one for one in alive if one.endpoint_id == endpoint_id), None)
+
+    def connect_endpoint(self, endpoint_id: str) -> InstanceConnectEndpoint | None:
+        """Return one of its Instance Connect Endpoints, or None when it is gone or going."""
+        alive = (one for one in self.instance_connect if not one.is_gone)
+        return next((one for one in alive if one.endpoint_id == endpoint_id), None)
+
+    def endpoint_of_any_kind(self, endpoint_id: str) -> VpcEndpoint | InstanceConnectEndpoint | None:
+        """Return one of its endpoints or Instance Connect Endpoints, or None when it is gone or going."""
+        return self.endpoint(endpoint_id) or self.connect_endpoint(endpoint_id)
+
+    def seen_groups(self, group_ids: tuple[str, ...]) -> list[SecurityGroup] | None:
+        """Return security groups by id, or None when not all of them were seen: what is not known is not blamed."""
+        seen = [self.groups[group_id] for group_id in group_ids if group_id in self.groups]
+        return seen if seen and len(seen) == len(group_ids) else None
+
+    def group_of_ours(self, control_id: str) -> str:
+        """Return the id of the security group that Portcullis made here for a control, empty when there is none."""
+        ours = sorted(group_id for group_id, group in self.groups.items() if group.is_ours(control_id))
+        return ours[0] if ours else ""
+
+    def group_only_of(self, endpoint_id: str) -> str:
+        """Return the id of the group of ours that an endpoint has and no other one; empty when there is none."""
+        holders: list[VpcEndpoint | InstanceConnectEndpoint] = [*self.endpoints, *self.instance_connect]
+        alone = next((set(one.group_ids) for one in holders if one.endpoint_id == endpoint_id), set())
+        for one in holders:
+            if one.endpoint_id != endpoint_id:
+                alone -= set(one.group_ids)
+        ours = sorted(name for name in alone if name in self.groups and self.groups[name].is_ours())
+        return ours[0] if ours else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +324,7 @@ class InstanceProfile:
     name: str
     arn: str
     role_names: tuple[str, ...] = ()
+    role_arn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +344,61 @@ Resource = Vpc | Instance
 
 
 @dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a role may not do something: ``by`` is ``role``, ``scp``, ``boundary`` or ``explicit``."""
+
+    action: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What a role may do, of what was asked.
+
+    ``denials`` are from the IAM simulator, which was not given the context keys in ``missing_context``;
+    ``policy_names`` those of the managed policies that are attached. ``unread`` says why nothing is known of it.
+    """
+
+    denials: tuple[Denial, ...] = ()
+    missing_context: tuple[str, ...] = ()
+    policy_names: tuple[str, ...] = ()
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceService:
+    """A service with interface endpoints in a Region: the names of the zones that have it, and its private names."""
+
+    service_name: str
+    zones: tuple[str, ...] = ()
+    private_dns_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the policy makes a look observe, beside VPCs with their tables and endpoints, and instances.
+
+    ``profiles`` names those that instances may be given. ``interface_services`` are asked for somewhere: then VPCs are
+    seen with their subnets and groups, and with DNS attributes and hosted zones where one of these lacks.
+    ``instance_connect``: VPCs are seen with these endpoints, their subnets and groups. ``role_actions`` are asked of
+    the IAM simulator, for the role of each instance; ``role_policies``: the attached policies are listed;
+    ``host_management``: whether Systems Manager manages hosts by default is looked up.
+    """
+
+    profiles: frozenset[str] = frozenset()
+    interface_services: frozenset[str] = frozenset()
+    instance_connect: bool = False
+    role_actions: frozenset[str] = frozenset()
+    role_policies: bool = False
+    host_management: bool = False
+
+    def __or__(self, other: Needs) -> Needs:
+        """Return what both need."""
+        both = {one.name: getattr(self, one.name) | getattr(other, one.name) for one in fields(self)}
+        return Needs(**both)
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """What to observe in one account and Region: some VPCs and instances, or everything."""
 
@@ -233,6 +415,8 @@ class Snapshot:
 
     ``gateway_services`` maps the short name (``s3``) to the service name in this Region.
     ``profiles`` holds those, by name, that the policy may give to instances and that the account has.
+    ``interface_services`` are by full name, and by short name (``ecr.api``). ``permissions`` are by the role's name.
+    ``host_management`` is whether Systems Manager manages hosts by default there; None when that was not asked for.
     """
 
     scope: Scope
@@ -240,6 +424,10 @@ class Snapshot:
     instances: Mapping[str, Instance] = field(default_factory=dict)
     gateway_services: Mapping[str, str] = field(default_factory=dict)
     profiles: Mapping[str, InstanceProfile] = field(default_factory=dict)
+    interface_services: Mapping[str, InterfaceService] = field(default_factory=dict)
+    permissions: Mapping[str, Permissions] = field(default_factory=dict)
+    host_management: bool | None = None
+    partition: str = "aws"
 
     def get(self, kind: Kind, resource_id: str) -> Resource | None:
         """Return the resource, or None when it is gone."""
@@ -265,7 +453,8 @@ class Evaluation:
 
     ``reason`` is a sentence about what is wrong (or right), ``remedy`` one about what a person can do.
     ``actions`` would make it right; empty when only a person can. ``wait`` says what has to happen
-    before the actions are possible (the instance is still pending, say).
+    before the actions are possible (the instance is still pending, say). ``remains``: once they are done, something is
+    or may be wrong all the same.
     """
 
     control_id: str
@@ -276,6 +465,7 @@ class Evaluation:
     remedy: str = ""
     actions: tuple[Action, ...] = ()
     wait: str | None = None
+    remains: bool = False
 
 
 class Result(StrEnum):
@@ -283,6 +473,7 @@ class Result(StrEnum):
 
     APPLIED = "applied"
     FAILED = "failed"
+    NEEDLESS = "needless"
     RETRY = "retry"
     REFUSED = "refused"
 
@@ -294,8 +485,9 @@ class Outcome:
     ``resource_id`` is what was made or changed (an endpoint or association id). ``detail`` is a sentence.
     RETRY means: look again soon, the cause passes by itself or the world has changed meanwhile; with a
     ``resource_id``, this change once made that, and it is gone. REFUSED: Portcullis
-    itself did not let it happen, and looks again at ``again_at``. ``after`` is what was left, as JSON values: the
-    ``route_table_ids`` and the ``policy_digest`` of an endpoint. ``is_refuted``: AWS said that nothing was made, though
+    itself did not let it happen, and looks again at ``again_at``. NEEDLESS: what AWS refuses shows that another answers
+    already. ``after`` is what was left, as JSON values: ``route_table_ids``, ``subnet_ids`` and ``policy_digest`` of an
+    endpoint. ``is_refuted``: AWS said that nothing was made, though
     what is there may look as if it was.
     """
 
@@ -306,6 +498,16 @@ class Outcome:
     after: Mapping[str, Any] = field(default_factory=dict)
     again_at: datetime | None = None
     is_refuted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Something of ours on a resource, as we left it. ``change_id`` is the change that created it."""
+
+    change_id: str
+    route_table_ids: tuple[str, ...] = ()
+    subnet_ids: tuple[str, ...] = ()
+    policy_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

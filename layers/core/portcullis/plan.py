@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from portcullis.actions import described
 from portcullis.change_windows import next_opening, open_at
 from portcullis.model import Evaluation, Kind, RecordKey, Snapshot, Status
 from portcullis.policy import Mode, Subject
@@ -35,7 +36,8 @@ class Decision:
     ``evaluation`` is None when there is nothing to judge any more: the resource is gone, or the control
     is off; ``note`` says which. ``actions`` are to be performed now, on the wish of ``by``. ``wait`` says what has to
     happen first; ``again_at`` is when to look again; ``flapping`` that something keeps taking our changes back;
-    ``stopped`` that the kill switch keeps the change from being made.
+    ``stopped`` that the kill switch keeps the change from being made; ``needless`` that AWS has shown that it is not
+    needed.
     Otherwise ``note`` says, to the reader of the finding, what Portcullis does about it. ``settings`` is what the
     policy says, ``impact`` what a change would touch.
     """
@@ -53,6 +55,7 @@ class Decision:
     exemption: Exemption | None = None
     flapping: bool = False
     stopped: bool = False
+    needless: bool = False
     impact: Impact | None = None
 
     @property
@@ -161,7 +164,7 @@ def respond(decision: Decision, around: Circumstances) -> Decision:
     evaluation, settings = decision.evaluation, decision.settings
     if evaluation is None or settings is None or evaluation.status is not Status.FAILED or decision.exemption:
         return decision
-    planned = " and ".join(str(action) for action in evaluation.actions)
+    planned = described(evaluation.actions)
     if not planned:
         return replace(decision, note="Portcullis cannot mend this; a person can.")
     if settings.mode is Mode.DETECT:
@@ -193,17 +196,15 @@ def _stopped(decision: Decision, planned: str, around: Circumstances) -> Decisio
 
 
 def _for_approval(decision: Decision, planned: str, around: Circumstances) -> Decision:
-    proposal, hold = _proposal(planned, "the policy asks for approval"), around.state.hold
-    if hold and hold.until > around.now:
-        return replace(decision, note=f"{hold.reason} {proposal}", again_at=hold.until)
-    return replace(decision, note=proposal)
+    proposal = _proposal(planned, "the policy asks for approval")
+    return _held(decision, proposal, around) or replace(decision, note=proposal)
 
 
 def _left_alone(decision: Decision, planned: str, around: Circumstances) -> Decision | None:
     """Leave alone what Portcullis made way on, what a person undid, and what never comes to rest."""
-    hold, recent = around.state.hold, sorted(when for when in around.state.changed_at if when > around.now - DAY)
-    if hold and hold.until > around.now:
-        return replace(decision, note=f"{hold.reason} It would {planned}.", again_at=hold.until)
+    if held := _held(decision, f"It would {planned}.", around):
+        return held
+    recent = sorted(when for when in around.state.changed_at if when > around.now - DAY)
     if len(recent) < around.limit:
         return None
     until = recent[-around.limit] + DAY
@@ -212,6 +213,15 @@ def _left_alone(decision: Decision, planned: str, around: Circumstances) -> Deci
         f"something may keep taking that back. It leaves it alone until {moment(until)}. It would {planned}."
     )
     return replace(decision, note=note, again_at=until, flapping=True)
+
+
+def _held(decision: Decision, otherwise: str, around: Circumstances) -> Decision | None:
+    """Leave alone for a while what Portcullis made way on, what a person undid, and what AWS refused."""
+    hold = around.state.hold_on(decision.control.id, around.now)
+    if hold is None:
+        return None
+    note = hold.reason if hold.needless else f"{hold.reason} {otherwise}"
+    return replace(decision, note=note, again_at=hold.until, needless=hold.needless)
 
 
 def _for_workloads(decision: Decision, settings: Settings, planned: str, around: Circumstances) -> Decision | None:

@@ -7,6 +7,7 @@ of which ``portcullis.policy`` makes a PolicyError.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,11 +17,10 @@ from portcullis.change_windows import ChangeWindow
 from portcullis.model import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from portcullis.model import Kind
 
-Location = tuple[str | int, ...]
 Setting = tuple[str, ...]
 """What a block sets: ``("settle", "terraform")``, ``("leave_alone",)``, ``("controls", "VPCE.1", "mode")``."""
 
@@ -40,6 +40,7 @@ BUILT_IN = {
 BUILT_IN_OF_A_CONTROL = {"mode": "off", "running_workloads": "approve", "change_windows": ()}
 _HOURLY = {"account": 20, "organisation": 100}
 _DAILY = 6
+_PRICES = ("interface_endpoint_hour", "interface_endpoint_gigabyte", "nat_gigabyte")
 _LARGEST = 4000  # the ledger keeps the times of an hour's changes in one item, which DynamoDB limits to 400 KB
 
 # Tags arrive up to a minute after RunInstances: whoever changes sooner may change what a tag exempts.
@@ -104,18 +105,6 @@ class Where:
         depth = max((depth for depth, unit in enumerate(subject.units, 1) if unit in self.units), default=0)
         return (len(self.tags), bool(self.accounts), depth, bool(self.regions))
 
-    def may_tie(self, other: Where) -> bool:
-        """Tell whether some subject matches both with equal specificity.
-
-        Units of one account are nested, so two of equal depth are one and the same.
-        """
-        pairs = ((self.accounts, other.accounts), (self.units, other.units), (self.regions, other.regions))
-        return (
-            len(self.tags) == len(other.tags)
-            and all(mine & theirs or not (mine or theirs) for mine, theirs in pairs)
-            and all(self.tags[key] & other.tags[key] for key in self.tags.keys() & other.tags.keys())
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
@@ -135,25 +124,11 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What the file sets in one place: at its top level, in a scope, or (``at`` None) what is built in."""
+    """What the file sets in one place: in a scope, or at its top level, which has no name and is about everything."""
 
-    at: Location | None
     name: str
     where: Where
-    written: Mapping[Setting, Any]
     values: Mapping[Setting, Any]
-
-    def locate(self, setting: Setting) -> Location | None:
-        """Return where the block sets something."""
-        return None if self.at is None else (*self.at, *setting)
-
-
-def written(at: Location) -> str:
-    """Write a location for people: ``scopes[0] > settle > terraform``."""
-    text = ""
-    for part in at:
-        text += f"[{part}]" if isinstance(part, int) else f"{' > ' if text else ''}{part}"
-    return text or "the policy"
 
 
 def duration(text: str) -> timedelta:
@@ -180,14 +155,13 @@ def expiry(text: str) -> datetime:
         raise ValueError(f"{text!r} does not exist: {error}") from error
 
 
-def block_of(at: Location | None, name: str, where: Where, entries: Mapping[str, Any]) -> Block:
+def block_of(name: str, where: Where, entries: Mapping[str, Any]) -> Block:
     """Read what a block sets."""
-    as_written = dict(_flat(entries))
-    values = {setting: _value(setting, value) for setting, value in as_written.items()}
-    return Block(at, name, where, as_written, values)
+    return Block(name, where, {setting: _value(setting, value) for setting, value in as_written(entries)})
 
 
-def _flat(entries: Mapping[str, Any]) -> Iterator[tuple[Setting, Any]]:
+def as_written(entries: Mapping[str, Any]) -> Iterator[tuple[Setting, Any]]:
+    """Yield what a block sets, with the values as they are written."""
     for key, text in entries.get("settle", {}).items():
         yield ("settle", key), text
     if "leave_alone" in entries:
@@ -214,7 +188,7 @@ def _value(setting: Setting, value: Any) -> Any:
         case (_, _, "change_windows"):
             return tuple(_change_window(entry) for entry in value)
         case _:
-            return _frozen(value)
+            return frozen(value)
 
 
 def _change_window(entry: Mapping[str, Any]) -> ChangeWindow:
@@ -222,13 +196,13 @@ def _change_window(entry: Mapping[str, Any]) -> ChangeWindow:
     return ChangeWindow(_text(entry["cron"]), _text(entry["time_zone"]), duration(_text(entry["length"])))
 
 
-def scope_of(index: int, entry: Mapping[str, Any]) -> Block:
+def scope_of(entry: Mapping[str, Any]) -> Block:
     """Read a scope."""
     only(entry, "name", "where", "settle", "leave_alone", "controls")
     where = _where(entry["where"])
     if where.resources:
         raise ValueError("a scope names resources")
-    return block_of(("scopes", index), _text(entry["name"]), where, entry)
+    return block_of(_text(entry["name"]), where, entry)
 
 
 def exemption_of(entry: Mapping[str, Any]) -> Exemption:
@@ -265,6 +239,22 @@ def limits_of(entry: Mapping[str, Any]) -> Limits:
     return Limits(*limits)
 
 
+def prices_of(entry: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Read what the organisation pays, by Region and name."""
+    for named in entry.values():
+        only(named, *_PRICES)
+        if not all(type(price) in (int, float) and price >= 0 for price in named.values()):
+            raise ValueError(f"the prices are {named}")
+    return {region: dict(named) for region, named in entry.items()}
+
+
+def endpoint_policies_of(entry: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Read the named endpoint policies: what is in them is read where they are used."""
+    if not all(given.keys() in ({"perimeter"}, {"document"}) for given in entry.values()):
+        raise ValueError(f"the endpoint policies are {entry}")
+    return {name: dict(given) for name, given in entry.items()}
+
+
 def only(entry: Mapping[str, Any], *known: str) -> None:
     """Refuse keys that nobody would heed."""
     if unknown := entry.keys() - set(known):
@@ -291,7 +281,10 @@ def _words(value: Any) -> frozenset[str]:
     return frozenset(words)
 
 
-def _frozen(value: Any) -> Any:
-    if not all(isinstance(item, str | int) for item in (value if isinstance(value, list) else [value])):
+def frozen(value: Any) -> Any:
+    """Return the value of a parameter in a form that can be compared and put into a set; refuse what is none."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((_text(key), _text(text)) for key, text in value.items()))
+    if not all(isinstance(item, str | int) for item in (value if isinstance(value, list | tuple) else [value])):
         raise TypeError(f"{value!r} is not the value of a parameter")
     return tuple(value) if isinstance(value, list) else value

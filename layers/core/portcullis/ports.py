@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portcullis.actions import Action
     from portcullis.coverage import Answer, Coverage
     from portcullis.ledger import Breach, Change, ResourceState
-    from portcullis.model import Cause, FindingRecord, Kind, Outcome, RecordKey, Scope, Snapshot, Target, Work
+    from portcullis.model import Cause, FindingRecord, Kind, Needs, Outcome, RecordKey, Scope, Snapshot, Target, Work
     from portcullis.policy import Limits
     from portcullis.surroundings import Surroundings
 
@@ -29,8 +29,8 @@ class Changes(StrEnum):
 class Observer(Protocol):
     """Reads, in bulk. With credentials that can change nothing."""
 
-    def observe(self, scope: Scope, profiles: Collection[str]) -> Snapshot:
-        """Return what is there now, read afresh; ``profiles`` names those that instances may be given.
+    def observe(self, scope: Scope, needs: Needs) -> Snapshot:
+        """Return what is there now, read afresh.
 
         Raises:
             TransientError: The read may succeed later.

@@ -19,7 +19,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from portcullis.actions import inverse
 from portcullis.batch import bury, failures
 from portcullis.controls import CONTROLS
 from portcullis.errors import PortcullisError, TransientError
@@ -216,7 +215,7 @@ class Approval:
             _demand_open(record)
             return _Wish(ask, target, control_id)
         state = self._ports.ledger.states(place.account_id, place.region, [(kind, resource_id)])[kind, resource_id]
-        change_id = state.latest.get(control_id)
+        change_id = state.latest(control_id)
         if change_id is None:
             raise RefusedError(f"Portcullis has changed nothing for {finding_id} that is still there to undo.")
         return self._undo(change_id)
@@ -229,7 +228,7 @@ class Approval:
             raise RefusedError(f"{change_id} has been taken back by {change.undone_by} already.")
         if change.progress is not Progress.APPLIED:
             raise RefusedError(f"{change_id} is {change.progress}, so there is nothing to undo.")
-        if inverse(change.action, change.made) is None:
+        if change.action.takes_back:
             raise RefusedError(f"{change_id} took something back itself; approve the finding to have it made again.")
         target = Target(change.account_id, change.region, change.kind, change.resource_id)
         return _Wish(Ask.UNDO, target, change.action.control_id, change)

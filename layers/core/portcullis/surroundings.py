@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from portcullis.model import GroupRule
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkInterface:
@@ -35,16 +37,6 @@ class AclEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class EgressRule:
-    """What a security group lets out: to IPv4 ranges or to prefix lists; ``ports`` is None for all."""
-
-    protocol: str
-    ports: tuple[int, int] | None = None
-    cidrs: tuple[str, ...] = ()
-    prefix_list_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class PrefixList:
     """The addresses of a service, as DescribePrefixLists names them."""
 
@@ -57,15 +49,15 @@ class Surroundings:
     """What is around a VPC's route tables.
 
     ``subnets`` maps every subnet of the VPC to its network ACL's id; ``prefix_lists`` maps service names to their
-    addresses; ``groups`` lacks those that the account cannot see. ``buckets`` names those of the account's buckets in
-    this Region whose policies depend on the source address, ``unread_buckets`` counts those whose policies could not
-    be read; ``buckets`` is None when the policy does not ask for that.
+    addresses; ``groups`` holds what lets IPv4 out, and lacks those that the account cannot see. ``buckets`` names those
+    of the account's buckets in this Region whose policies depend on the source address, ``unread_buckets`` counts those
+    whose policies could not be read; ``buckets`` is None when the policy does not ask for that.
     """
 
     subnets: Mapping[str, str] = field(default_factory=dict)
     interfaces: tuple[NetworkInterface, ...] = ()
     acls: Mapping[str, tuple[AclEntry, ...]] = field(default_factory=dict)
-    groups: Mapping[str, tuple[EgressRule, ...]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[GroupRule, ...]] = field(default_factory=dict)
     prefix_lists: Mapping[str, PrefixList] = field(default_factory=dict)
     buckets: tuple[str, ...] | None = None
     unread_buckets: int = 0

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from portcullis.errors import UnreadableEventError, is_route_conflict
+from portcullis.errors import UnreadableEventError, is_dns_conflict, is_in_use, is_quota, is_route_conflict
 from portcullis.model import Ask, Caller, Cause, Conflict, Kind, Target, trigger
 
 API_CALL = "AWS API Call via CloudTrail"
@@ -120,17 +120,24 @@ def _profile_instance(call: _Call) -> list[Any]:
 _CALLS: dict[str, tuple[Kind, _Finder]] = {
     "AssociateIamInstanceProfile": (Kind.INSTANCE, _profile_instance),
     "AssociateRouteTable": (Kind.VPC, _nothing),
+    "AssociateVpcCidrBlock": (Kind.VPC, _vpc_of()),
     "CreateDefaultVpc": (Kind.VPC, _vpc_of("vpc")),
     "CreateFleet": (Kind.INSTANCE, _fleet_instances),
+    "CreateInstanceConnectEndpoint": (Kind.VPC, _vpc_of("instanceConnectEndpoint")),
     "CreateRouteTable": (Kind.VPC, _vpc_of("routeTable")),
     "CreateSubnet": (Kind.VPC, _vpc_of("subnet")),
     "CreateVpc": (Kind.VPC, _vpc_of("vpc")),
     "CreateVpcEndpoint": (Kind.VPC, _vpc_of("vpcEndpoint")),
+    "DeleteInstanceConnectEndpoint": (Kind.VPC, _vpc_of("instanceConnectEndpoint")),
     "DeleteRouteTable": (Kind.VPC, _nothing),
+    "DeleteSubnet": (Kind.VPC, _nothing),
     "DeleteVpc": (Kind.VPC, _vpc_of()),
     "DeleteVpcEndpoints": (Kind.VPC, _nothing),
     "DisassociateIamInstanceProfile": (Kind.INSTANCE, _profile_instance),
     "DisassociateRouteTable": (Kind.VPC, _nothing),
+    "DisassociateVpcCidrBlock": (Kind.VPC, _vpc_of()),
+    "ModifyInstanceConnectEndpoint": (Kind.VPC, _nothing),
+    "ModifyVpcAttribute": (Kind.VPC, _vpc_of()),
     "ModifyVpcEndpoint": (Kind.VPC, _nothing),
     "ReplaceIamInstanceProfileAssociation": (Kind.INSTANCE, _profile_instance),
     "ReplaceRouteTableAssociation": (Kind.VPC, _nothing),
@@ -140,14 +147,22 @@ _CALLS: dict[str, tuple[Kind, _Finder]] = {
 }
 
 # Failed calls that concern us all the same: something that exists, perhaps ours, stood in the caller's way.
-# DeleteSubnet is only here: one that succeeds makes nothing non-compliant.
 _CONFLICT_CODES = (
     "Client.DependencyViolation",
     "Client.IncorrectState",
     "Client.InvalidParameter",
     "Client.RouteAlreadyExists",
+    {"suffix": "LimitExceeded"},  # a VPC has one EC2 Instance Connect Endpoint; no public source names the code
 )
-_CONFLICT_CALLS = ("AssociateIamInstanceProfile", "CreateVpcEndpoint", "DeleteSubnet", "DeleteVpc", "ModifyVpcEndpoint")
+_CONFLICT_CALLS = (
+    "AssociateIamInstanceProfile",
+    "CreateInstanceConnectEndpoint",
+    "CreateVpcEndpoint",
+    "DeleteSubnet",
+    "DeleteVpc",
+    "ModifyVpcEndpoint",
+)
+_NAMING_A_SUBNET = ("CreateInstanceConnectEndpoint", "DeleteSubnet")
 _ASSOCIATED = "existing association"
 
 # Who made a call (see caller_of).
@@ -260,7 +275,7 @@ def conflict_of(event: Mapping[str, Any]) -> Conflict | None:
         service_name=_matching(_SERVICE_NAME, _get(request, "serviceName")),
         route_table_ids=tuple(filter(None, (_matching(_RESOURCE_ID, each) for each in tables[:_MOST_TABLES]))),
         endpoint_id=_matching(_RESOURCE_ID, _get(request, "vpcEndpointId")),
-        subnet_id=_matching(_RESOURCE_ID, _get(request, "subnetId")) if name == "DeleteSubnet" else "",
+        subnet_id=_matching(_RESOURCE_ID, _get(request, "subnetId")) if name in _NAMING_A_SUBNET else "",
     )
 
 
@@ -340,13 +355,15 @@ def _changed_something(name: str, detail: Mapping[str, Any]) -> bool:
 
 def _failed_over_something(name: str, detail: Mapping[str, Any]) -> bool:
     """Tell whether a call failed over something that exists and may be ours."""
-    code, message = detail.get("errorCode"), str(detail.get("errorMessage", ""))
-    if name not in _CONFLICT_CALLS or code not in _CONFLICT_CODES or _is_dry_run(name, detail):
+    side, _, bare = str(detail.get("errorCode")).partition(".")
+    message = str(detail.get("errorMessage", ""))
+    if name not in _CONFLICT_CALLS or side != "Client" or _is_dry_run(name, detail):
         return False
-    bare = str(code).removeprefix("Client.")
+    if name == "CreateInstanceConnectEndpoint":
+        return is_quota(bare)
     if bare == "IncorrectState":
         return name == "AssociateIamInstanceProfile" and _ASSOCIATED in message
-    return bare == "DependencyViolation" or is_route_conflict(bare, message)
+    return is_in_use(bare) or is_route_conflict(bare, message) or is_dns_conflict(bare, message)
 
 
 def _is_dry_run(name: str, detail: Mapping[str, Any]) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portcullis.actions import AddRouteTables, RemoveRouteTables, inverse
+from portcullis.actions import AddRouteTables, AdmitInstanceConnect, DeleteSecurityGroup, RemoveFromEndpoint
 from portcullis.changing import UNDONE, Wish
-from portcullis.ledger import Progress
-from portcullis.model import Instance, Result, Vpc
+from portcullis.ledger import EVERYTHING, Progress
+from portcullis.model import Instance, Result, Vpc, VpcEndpoint
 from portcullis.yielding import differences, obstacles
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ class Withdrawer:
                 self._ports.journal.problem("obstructed", why, **fields)
                 continue
             whose = f"{conflict.call} of {conflict.principal or 'somebody'}"
-            # Of a part of what was made, the rest can still be undone.
-            undoes = "" if isinstance(action, RemoveRouteTables) else state.made[name].change_id
+            # Of a part of what was made, the rest can still be undone; a group is left over from what was taken back.
+            is_part = isinstance(action, RemoveFromEndpoint | DeleteSecurityGroup)
+            undoes = "" if is_part else state.made[name].change_id
             wish = Wish(f"{whose} failed", undoes, leave_alone)
             outcome, state = self._changer.make(work, action, resource, state, wish)
             outcomes.append(outcome)
@@ -70,7 +71,7 @@ class Withdrawer:
         change = self._ports.ledger.get(change_id) if change_id else None
         if request is None or change is None or not _is_about(change, work):
             return None, state, f"There is no change of Portcullis to undo on {work.target.resource_id}."
-        action = inverse(change.action, change.made)
+        action = change.action.inverse(change.made, change.before, resource)
         if change.undone_by:
             return None, state, f"{change_id} has been taken back by {change.undone_by}."
         if action is None or change.progress is not Progress.APPLIED:
@@ -80,7 +81,8 @@ class Withdrawer:
             return None, state, f"{change_id} was not undone, since things are not as it left them: {differing}."
         wish = Wish(f"{UNDONE} {request.by}", change_id, leave_alone)
         outcome, state = self._changer.make(work, action, resource, state, wish)
-        then = f" {state.hold.reason}" if outcome.result is Result.APPLIED and state.hold else ""
+        hold = state.holds.get(EVERYTHING)
+        then = f" {hold.reason}" if outcome.result is Result.APPLIED and hold else ""
         return outcome, state, f"{outcome.detail}{then}"
 
 
@@ -99,11 +101,14 @@ def _differing(change: Change, resource: Resource | None, state: ResourceState) 
     if isinstance(resource, Instance):
         same = resource.association_id == change.made
         return "" if same else f"{resource.instance_id} does not have the association {change.made} any more"
-    endpoint = resource.endpoint(change.made) if isinstance(resource, Vpc) else None
+    if isinstance(change.action, AdmitInstanceConnect):
+        as_made = change.action.made_in(resource, change.change_id)
+        return "" if as_made else f"{change.made} does not admit {change.action.source_group_id} as it did"
+    endpoint = resource.endpoint_of_any_kind(change.made) if isinstance(resource, Vpc) else None
     if endpoint is None:
         return f"{change.made} no longer exists"
     found = differences(state.made.get(change.made), endpoint)
-    if isinstance(change.action, AddRouteTables):
+    if isinstance(change.action, AddRouteTables) and isinstance(endpoint, VpcEndpoint):
         gone = sorted(set(change.action.route_table_ids) - set(endpoint.route_table_ids))
         found += [f"{', '.join(gone)} is no longer on it"] if gone else []
     return "; ".join(found)

@@ -530,6 +530,153 @@ def test_only_own_endpoints_may_be_changed(aws: Aws, ec2: Any, vpc_id: str) -> N
                 assert error_of(operation, **parameters)[0] == "UnauthorizedOperation"
 
 
+def _arn(kind: str) -> str:
+    return f"arn:aws:ec2:*:*:{kind}/*"
+
+
+def _tagged(kind: str) -> Any:
+    return [{"ResourceType": kind, "Tags": [{"Key": "Owner", "Value": "portcullis"}]}]
+
+
+INTERFACE = {
+    "vpc": _allow("ec2:CreateVpcEndpoint", resource=_arn("vpc")),
+    "subnet": _allow("ec2:CreateVpcEndpoint", resource=_arn("subnet")),
+    "security-group": _allow("ec2:CreateVpcEndpoint", resource=_arn("security-group")),
+    "vpc-endpoint": _allow("ec2:CreateVpcEndpoint", resource=ENDPOINTS),
+    "zone": _allow("route53:AssociateVPCWithHostedZone"),
+}
+CONNECT = {
+    "subnet": _allow("ec2:CreateInstanceConnectEndpoint", "ec2:CreateNetworkInterface", resource=_arn("subnet")),
+    "group": _allow("ec2:CreateInstanceConnectEndpoint", "ec2:CreateNetworkInterface", resource=_arn("security-group")),
+    "endpoint": _allow("ec2:CreateInstanceConnectEndpoint", resource=_arn("instance-connect-endpoint"), **OWNED),
+    "interface": _allow("ec2:CreateNetworkInterface", resource=_arn("network-interface")),
+    "tags": _allow(
+        "ec2:CreateTags",
+        resource=_arn("instance-connect-endpoint"),
+        StringEquals={"ec2:CreateAction": "CreateInstanceConnectEndpoint"},
+    ),
+    "role": _allow(
+        "iam:CreateServiceLinkedRole", StringEquals={"iam:AWSServiceName": "ec2-instance-connect.amazonaws.com"}
+    ),
+}
+
+
+@pytest.mark.parametrize("missing", [*INTERFACE, None])
+def test_an_interface_endpoint_needs_every_resource_and_the_zone(
+    aws: Aws, ec2: Any, vpc_id: str, missing: str | None
+) -> None:
+    """VPC, subnets, groups, endpoint; and Route 53 with private DNS only."""
+    ec2.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": True})
+    subnet = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc_id)["GroupId"]
+    session = _session(aws, "ec2", *(one for name, one in INTERFACE.items() if name != missing))
+    wanted: dict[str, Any] = {"VpcId": vpc_id, "ServiceName": f"com.amazonaws.{REGION}.ssm"}
+    wanted |= {"VpcEndpointType": "Interface", "SubnetIds": [subnet], "SecurityGroupIds": [group]}
+    if missing:
+        assert error_of(session.create_vpc_endpoint, **wanted)[0] == "UnauthorizedOperation"
+    if missing in ("zone", None):
+        session.create_vpc_endpoint(**wanted, PrivateDnsEnabled=missing is None)
+
+
+@pytest.mark.parametrize("missing", [*CONNECT, None])
+def test_an_instance_connect_endpoint_needs_the_role_of_the_service(
+    aws: Aws, ec2: Any, vpc_id: str, missing: str | None
+) -> None:
+    """The service-linked role only for the first endpoint of an account; and only one's own can be deleted."""
+    subnet = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc_id)["GroupId"]
+    wanted = {"SubnetId": subnet, "SecurityGroupIds": [group]}
+    own = {"TagSpecifications": _tagged("instance-connect-endpoint")}
+    statements = [one for name, one in CONNECT.items() if name != missing]
+    is_own = {"StringEquals": {"aws:ResourceTag/Owner": "portcullis"}}
+    delete = _allow("ec2:DeleteInstanceConnectEndpoint", resource=_arn("instance-connect-endpoint"), **is_own)
+    session = _session(aws, "ec2", *statements, delete)
+    if missing:
+        assert error_of(session.create_instance_connect_endpoint, **wanted, **own)[0] == "UnauthorizedOperation"
+    if missing in ("role", None):
+        other = ec2.create_instance_connect_endpoint(**wanted)["InstanceConnectEndpoint"]["InstanceConnectEndpointId"]
+        refused = error_of(session.delete_instance_connect_endpoint, InstanceConnectEndpointId=other)
+        assert refused[0] == "UnauthorizedOperation"
+        ec2.delete_instance_connect_endpoint(InstanceConnectEndpointId=other)
+        made = session.create_instance_connect_endpoint(**wanted, **own)["InstanceConnectEndpoint"]
+        session.delete_instance_connect_endpoint(InstanceConnectEndpointId=made["InstanceConnectEndpointId"])
+
+
+def test_security_groups_are_made_with_tags_and_changed_by_them(aws: Aws, ec2: Any, vpc_id: str) -> None:
+    """aws:RequestTag and aws:TagKeys on creation, with CreateTags; aws:ResourceTag afterwards."""
+    groups, rules = _arn("security-group"), _arn("security-group-rule")
+    only = {**OWNED, "ForAllValues:StringEquals": {"aws:TagKeys": ["Owner"]}}
+    changes = [f"ec2:{verb}SecurityGroup{way}" for verb in ("Authorize", "Revoke") for way in ("Ingress", "Egress")]
+    is_own = {"StringEquals": {"aws:ResourceTag/Owner": "portcullis"}}
+    created_by = {"StringEquals": {"ec2:CreateAction": ["CreateSecurityGroup", "AuthorizeSecurityGroupIngress"]}}
+    session = _session(
+        aws,
+        "ec2",
+        _allow("ec2:CreateSecurityGroup", resource=_arn("vpc")),
+        _allow("ec2:CreateSecurityGroup", resource=groups, **only),
+        _allow("ec2:CreateTags", resource=[groups, rules], **created_by),
+        _allow(*changes, "ec2:DeleteSecurityGroup", resource=groups, **is_own),
+        _allow("ec2:AuthorizeSecurityGroupIngress", resource=rules, **only),
+    )
+    wanted = {"Description": "g", "VpcId": vpc_id}
+    assert error_of(session.create_security_group, GroupName="a", **wanted)[0] == "UnauthorizedOperation"
+    tagged = {"TagSpecifications": _tagged("security-group")}
+    own = session.create_security_group(GroupName="a", **wanted, **tagged)["GroupId"]
+    other = ec2.create_security_group(GroupName="b", **wanted)["GroupId"]
+    permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}
+    for group, may in ((other, False), (own, True)):
+        about = {"GroupId": group, "IpPermissions": [permission]}
+        for operation, request in (
+            (session.authorize_security_group_ingress, {**about, "TagSpecifications": _tagged("security-group-rule")}),
+            (session.authorize_security_group_egress, about),
+            (session.revoke_security_group_ingress, about),
+            (session.revoke_security_group_egress, about),
+            (session.delete_security_group, {"GroupId": group}),
+        ):
+            if may:
+                operation(**request)
+            else:
+                assert error_of(operation, **request)[0] == "UnauthorizedOperation"
+
+
+@pytest.mark.parametrize(
+    ("call", "request_", "allowed"),
+    [
+        ("iam.list_attached_role_policies", {"RoleName": "app"}, "arn:aws:iam::*:role/app"),
+        (
+            "iam.simulate_principal_policy",
+            {"PolicySourceArn": f"arn:aws:iam::{MEMBER}:role/app", "ActionNames": ["s3:GetObject"]},
+            "arn:aws:iam::*:role/app",
+        ),
+        (
+            "ssm.get_service_setting",
+            {"SettingId": "/ssm/managed-instance/default-ec2-instance-management-role"},
+            "arn:aws:ssm:*:*:servicesetting/ssm/managed-instance/default-ec2-*",
+        ),
+    ],
+)
+def test_reads_name_their_resource(aws: Aws, call: str, request_: Any, allowed: str) -> None:
+    """The role that is asked about, or the setting."""
+    aws.role("app")
+    service, _, operation = call.partition(".")
+    action = f"{service}:{operation.replace('_', '')}"
+    may = aws.as_role(service, aws.role("portcullis-may", allow=[_allow(action, resource=allowed)]))
+    getattr(may, operation)(**request_)
+    may_not = aws.as_role(service, aws.role("portcullis-not", allow=[_allow(action, resource=f"{allowed}x")]))
+    assert error_of(getattr(may_not, operation), **request_)[0].startswith("AccessDenied")
+
+
+def test_zones_of_a_vpc_need_the_vpc_too(aws: Aws, vpc_id: str) -> None:
+    """ListHostedZonesByVPC asks EC2 on the caller's behalf."""
+    about = {"VPCId": vpc_id, "VPCRegion": REGION}
+    zones, vpcs = _allow("route53:ListHostedZonesByVPC"), _allow("ec2:DescribeVpcs")
+    may_not = aws.as_role("route53", aws.role("portcullis-not", allow=[zones]))
+    refused = error_of(may_not.list_hosted_zones_by_vpc, **about)
+    assert refused[0] == "AccessDenied"
+    assert "ec2:DescribeVpcs" in refused[1]
+    assert _session(aws, "route53", zones, vpcs).list_hosted_zones_by_vpc(**about)["HostedZoneSummaries"] == []
+
+
 @pytest.mark.parametrize(
     ("pass_role", "allowed"),
     [

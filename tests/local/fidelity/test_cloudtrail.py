@@ -219,3 +219,27 @@ def test_what_is_in_the_way_of_a_deletion_leaves_an_event(aws: Aws, trail: str, 
         assert details[name]["errorCode"] == "Client.DependencyViolation"
         assert details[name]["errorMessage"].endswith("has dependencies and cannot be deleted.")
         assert details[name]["requestParameters"] == parameters
+
+
+def test_changes_of_a_vpc_leave_events(aws: Aws, trail: str, ec2: Any, vpc_id: str) -> None:
+    """DNS attributes, address blocks, and rules of its groups."""
+    ec2.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": True})
+    made = ec2.associate_vpc_cidr_block(VpcId=vpc_id, CidrBlock="10.1.0.0/16")["CidrBlockAssociation"]
+    ec2.disassociate_vpc_cidr_block(AssociationId=made["AssociationId"])
+    group = ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc_id)["GroupId"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    details = _details(aws, trail)
+    requests = {name: one["requestParameters"] for name, one in details.items()}
+    assert requests["ModifyVpcAttribute"] == {"vpcId": vpc_id, "enableDnsHostnames": {"value": True}}
+    assert details["ModifyVpcAttribute"]["responseElements"]["_return"] is True
+    block = {"VpcId": vpc_id, "CidrBlock": "10.1.0.0/16"}
+    assert requests["AssociateVpcCidrBlock"] == {"AssociateVpcCidrBlockRequest": block}
+    request = {"AssociationId": made["AssociationId"]}
+    assert requests["DisassociateVpcCidrBlock"] == {"DisassociateVpcCidrBlockRequest": request}
+    answer = details["DisassociateVpcCidrBlock"]["responseElements"]["DisassociateVpcCidrBlockResponse"]
+    assert answer["vpcId"] == vpc_id
+    ranges = {"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "ipRanges": {"items": [{"cidrIp": "10.0.0.0/8"}]}}
+    assert requests["AuthorizeSecurityGroupIngress"] == {"groupId": group, "ipPermissions": {"items": [ranges]}}
+    (made_rule,) = details["AuthorizeSecurityGroupIngress"]["responseElements"]["securityGroupRuleSet"]["items"]
+    assert made_rule["groupId"] == group

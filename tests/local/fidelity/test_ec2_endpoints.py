@@ -202,7 +202,8 @@ def test_a_deleted_route_table_leaves_its_endpoint(ec2: Any, vpc_id: str) -> Non
 @pytest.mark.parametrize("kind", ["Gateway", "Interface"])
 def test_a_vpc_with_an_endpoint_cannot_be_deleted(ec2: Any, vpc_id: str, kind: str) -> None:
     """DependencyViolation, and the VPC stays whole; moto leaves the endpoint without its VPC."""
-    created = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=S3, VpcEndpointType=kind)
+    wanted = {"ServiceName": S3, "VpcEndpointType": kind, "PrivateDnsEnabled": False}
+    created = ec2.create_vpc_endpoint(VpcId=vpc_id, **wanted)
     code, message = error_of(ec2.delete_vpc, VpcId=vpc_id)
     assert (code, message) == (
         "DependencyViolation",
@@ -223,7 +224,7 @@ def test_a_subnet_in_use_cannot_be_deleted(ec2: Any, vpc_id: str) -> None:
     refused = ("DependencyViolation", f"The subnet '{subnet}' has dependencies and cannot be deleted.")
     assert error_of(ec2.delete_subnet, SubnetId=subnet) == refused
     ec2.terminate_instances(InstanceIds=[launched["InstanceId"]])
-    wanted = {"VpcEndpointType": "Interface", "SubnetIds": [subnet]}
+    wanted = {"VpcEndpointType": "Interface", "SubnetIds": [subnet], "PrivateDnsEnabled": False}
     service = f"com.amazonaws.{REGION}.ssm"
     created = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=service, **wanted)["VpcEndpoint"]["VpcEndpointId"]
     (interface,) = ec2.describe_network_interfaces(Filters=in_subnet)["NetworkInterfaces"]

@@ -33,7 +33,7 @@ def test_page_sizes_are_accepted(ec2: Any, operation: str, at_most: int) -> None
 
 def test_a_call_that_moto_does_not_know_is_an_error_of_aws(ec2: Any) -> None:
     """And not a page of HTML with status 500."""
-    assert error_of(ec2.describe_instance_connect_endpoints)[0] == "InvalidAction"
+    assert error_of(ec2.describe_byoip_cidrs, MaxResults=5)[0] == "InvalidAction"
 
 
 def test_filters_of_vpc_endpoints(ec2: Any, vpc_id: str) -> None:
@@ -41,7 +41,8 @@ def test_filters_of_vpc_endpoints(ec2: Any, vpc_id: str) -> None:
     tags = [{"ResourceType": "vpc-endpoint", "Tags": [{"Key": "owner", "Value": "portcullis"}]}]
     created = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=S3, TagSpecifications=tags)
     endpoint_id = created["VpcEndpoint"]["VpcEndpointId"]
-    other = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=S3, VpcEndpointType="Interface")
+    interface = {"VpcEndpointType": "Interface", "PrivateDnsEnabled": False}
+    other = ec2.create_vpc_endpoint(VpcId=vpc_id, ServiceName=S3, **interface)
     both = [endpoint_id, other["VpcEndpoint"]["VpcEndpointId"]]
     assert _endpoints(ec2, "vpc-endpoint-id", endpoint_id, "vpce-0a") == [endpoint_id]
     assert _endpoints(ec2, "vpc-endpoint-type", "Gateway") == [endpoint_id]
@@ -55,7 +56,7 @@ def test_filters_of_vpc_endpoints(ec2: Any, vpc_id: str) -> None:
 
 @pytest.mark.parametrize("region", [REGION, "us-east-1", "ap-southeast-2"])
 def test_endpoint_services_can_be_filtered_in_every_region(aws: Aws, region: str) -> None:
-    """S3 and DynamoDB as gateways, S3 as an interface, too; the filters crash moto."""
+    """S3 and DynamoDB, both as gateway and as interface; the filters crash moto."""
     ec2 = aws.client("ec2", MEMBER, region)
 
     def found(**values: str) -> set[tuple[str, str]]:

@@ -23,6 +23,11 @@ TWO_PARTITIONS = CONTEXT | {"dynamodb:leadingkeys/limits": "", "aws:requesttag/o
         ([{"Effect": "Allow", "Action": "ec2:*", "Resource": "arn:aws:ec2:*:*:vpc/vpc-1"}], "not allowed"),
         ([ALLOW, {"Effect": "Deny", "Action": "ec2:Create*", "Resource": "*"}], "denied"),
         ([{"Effect": "Deny", "Action": "ec2:Delete*", "Resource": "*"}, ALLOW], "allowed"),
+        ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], "allowed"),
+        ([ALLOW, {"Effect": "Deny", "NotAction": ["iam:*", "s3:*"], "Resource": "*"}], "denied"),
+        ([ALLOW, {"Effect": "Deny", "NotAction": "ec2:*", "Resource": "*"}], "allowed"),
+        ([ALLOW, {"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::*"}], "denied"),
+        ([ALLOW, {"Effect": "Deny", "Action": "*", "NotResource": "*:vpc/*"}], "allowed"),
     ],
 )
 def test_statements_are_weighed(statements: list[Any], decision: str) -> None:
@@ -40,6 +45,11 @@ def test_statements_are_weighed(statements: list[Any], decision: str) -> None:
         ({"StringEquals": {"aws:RequestTag/Absent": "x"}}, False),
         ({"StringLike": {"aws:RequestTag/Owner": "port*"}}, True),
         ({"StringEquals": {"aws:RequestTag/Owner": "portcullis"}, "StringLike": {"aws:PrincipalArn": "N*"}}, False),
+        ({"StringNotEquals": {"aws:RequestTag/Owner": "portcullis"}}, False),
+        ({"StringNotLike": {"aws:RequestTag/Owner": "x*"}}, True),
+        ({"StringNotEquals": {"aws:RequestTag/Absent": "x"}}, True),
+        ({"StringEqualsIfExists": {"aws:RequestTag/Owner": "x"}}, False),
+        ({"StringEqualsIfExists": {"aws:RequestTag/Absent": "x"}}, True),
         ({"Null": {"aws:RequestTag/Owner": "true"}}, False),
         ({"Null": {"aws:RequestTag/Owner": "false", "aws:RequestTag/Absent": "true"}}, True),
         ({"ForAllValues:StringEquals": {"aws:TagKeys": ["Owner", "More"]}}, True),
@@ -80,8 +90,8 @@ def test_a_set_holds_for_all_values_or_not_at_all(condition: Any, *, holds: bool
         {"StringEquals": {"aws:TagKeys": "x"}},
         {"ForAllValues:StringEquals": {"aws:RequestTag/Owner": "x"}},
         {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "x"}},
-        {"StringNotEquals": {"aws:RequestTag/Owner": "x"}},
-        {"StringEqualsIfExists": {"aws:RequestTag/Owner": "x"}},
+        {"ForAllValues:StringNotEquals": {"aws:TagKeys": "x"}},
+        {"NumericLessThan": {"aws:RequestTag/Owner": "1"}},
         # Unknown even though the other condition already decides.
         {"StringEquals": {"aws:RequestTag/Owner": "x", "aws:MultiFactorAuthPresent": "true"}},
     ],
@@ -114,9 +124,8 @@ def test_principals_are_compared(principal: Any, *, named: bool) -> None:
 
 
 def test_an_unknown_kind_of_principal_is_an_error() -> None:
-    """Federated principals, and the negated elements, are not evaluated here."""
+    """Federated and negated principals are not evaluated here, nor are negated resources where there is no resource."""
     for statement in (
-        {"Effect": "Deny", "Principal": "*", "NotAction": "iam:*"},
         {"Effect": "Deny", "Principal": "*", "Action": "*", "NotResource": "*"},
         {"Effect": "Allow", "Principal": {"Federated": "x"}, "Action": "*"},
         {"Effect": "Deny", "NotPrincipal": {"AWS": "*"}, "Action": "*"},

@@ -62,7 +62,7 @@ class _Session:
 
 
 class Accounts:
-    """Hands out clients.
+    """Hands out clients. ``partition`` is the AWS partition of them all.
 
     Args:
         session: The function's own boto3 session; its role may assume the roles in every account.
@@ -72,7 +72,7 @@ class Accounts:
 
     def __init__(self, session: Any, partition: str, role_names: Mapping[Role, str]) -> None:
         self._session = session
-        self._partition = partition
+        self.partition = partition
         self._role_names = role_names
         self._sts = session.client("sts", config=CONFIG)
         self._sessions: OrderedDict[tuple[str, str, Role], _Session] = OrderedDict()
@@ -113,7 +113,7 @@ class Accounts:
         return session
 
     def _assume(self, account_id: str, role: Role, name: str, tags: Mapping[str, str]) -> Mapping[str, Any]:
-        arn = f"arn:{self._partition}:iam::{account_id}:role/{self._role_names[role]}"
+        arn = f"arn:{self.partition}:iam::{account_id}:role/{self._role_names[role]}"
         with translated(f"assuming {arn}", TransientError):
             try:
                 answer: dict[str, Any] = self._sts.assume_role(

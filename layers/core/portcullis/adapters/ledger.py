@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from portcullis.actions import decode, encode
 from portcullis.adapters.table import ATTEMPTS, FAILED, Item, Table, pause
 from portcullis.errors import TransientError
-from portcullis.ledger import Breach, Change, Hold, Made, Progress, ResourceState, Window
-from portcullis.model import Kind
+from portcullis.ledger import Breach, Change, Hold, Progress, ResourceState, Window
+from portcullis.model import Kind, Made
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -243,14 +243,16 @@ def _to_change(item: Item) -> Change:
 def _to_state(kind: Kind, resource_id: str, item: Item) -> ResourceState:
     with _readable(item):
         data = json.loads(item["state"]["S"])
-        window, hold = data["window"], data["hold"]
+        window = data["window"]
         if window is not None:
             times = {name: datetime.fromisoformat(window[name]) for name in ("opened_at", "due_at")}
             window = Window(**(window | times))
-        if hold is not None:
-            hold = Hold(datetime.fromisoformat(hold["until"]), hold["reason"])
+        holds = {
+            name: Hold(datetime.fromisoformat(one["until"]), one["reason"], one["needless"])
+            for name, one in data["holds"].items()
+        }
         made = {
-            name: Made(**(one | {"route_table_ids": tuple(one["route_table_ids"])}))
+            name: Made(**(one | {key: tuple(one[key]) for key in ("route_table_ids", "subnet_ids")}))
             for name, one in data["made"].items()
         }
         return ResourceState(
@@ -259,9 +261,9 @@ def _to_state(kind: Kind, resource_id: str, item: Item) -> ResourceState:
             version=int(item["version"]["N"]),
             pending=data["pending"],
             window=window,
-            hold=hold,
+            holds=holds,
             made=made,
-            latest=dict(data["latest"]),
+            applied={name: (control_id, made_by_it) for name, (control_id, made_by_it) in data["applied"].items()},
             changed_at=tuple(datetime.fromisoformat(when) for when in data["changed_at"]),
             again_at=_time(data["again_at"]),
         )

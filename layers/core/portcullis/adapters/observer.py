@@ -1,26 +1,28 @@
-"""Reads VPCs and instances in bulk: calls grow with pages, not with resources.
+"""What was asked for of an account and Region, read afresh: VPCs (see vpcs.py), instances and their roles.
 
-Page sizes are the largest that the EC2 service model allows.
+In bulk: calls grow with pages, not with resources. Page sizes are the largest that the service models allow.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from portcullis.adapters.calls import translated
-from portcullis.adapters.endpoint_policies import digest
 from portcullis.adapters.pages import hidden_too, read
+from portcullis.adapters.permissions import RolePermissions
 from portcullis.adapters.surroundings import AwsSurroundings
-from portcullis.errors import TransientError
-from portcullis.model import Instance, InstanceProfile, RouteTable, Scope, Snapshot, Vpc, VpcEndpoint
+from portcullis.adapters.vpcs import AwsVpcs, tags_of
+from portcullis.model import Instance, InstanceProfile, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Mapping
 
     from portcullis.adapters.accounts import Accounts
+    from portcullis.model import InterfaceService, Needs, Scope, Vpc
     from portcullis.ports import Clock
     from portcullis.surroundings import Surroundings
 
@@ -28,24 +30,20 @@ PERMISSIONS = (
     "ec2:DescribeIamInstanceProfileAssociations",
     "ec2:DescribeInstances",
     "ec2:DescribeRegions",
-    "ec2:DescribeRouteTables",
-    "ec2:DescribeVpcEndpointServices",
-    "ec2:DescribeVpcEndpoints",
-    "ec2:DescribeVpcs",
     "iam:GetInstanceProfile",
     "iam:ListInstanceProfiles",
 )
 """The IAM actions that this module uses, with the observer role."""
 
-_FEWER = {"PaginationConfig": {"PageSize": 100}}  # the largest pages of route tables
 _FEW_PROFILES = 5
 _PROFILES = 1000
-_KEPT = ("InstanceId", "State", "VpcId", "IamInstanceProfile", "Operator", "Tags")  # of some ten kilobytes each
+# Of some ten kilobytes each.
+_KEPT = ("InstanceId", "State", "VpcId", "IamInstanceProfile", "Operator", "SecurityGroups", "Tags")
 _LIVING = ("pending", "running", "stopping", "stopped")
 
 
 class Ec2Observer:
-    """The Observer port over EC2 and IAM.
+    """The Observer port over EC2, IAM, Route 53 and Systems Manager.
 
     Args:
         accounts: The way into the members.
@@ -56,24 +54,55 @@ class Ec2Observer:
     def __init__(self, accounts: Accounts, home_region: str, clock: Clock) -> None:
         self._accounts = accounts
         self._home_region = home_region
+        self._vpcs = AwsVpcs(accounts)
+        self._permissions = RolePermissions(accounts, clock)
         self._surroundings = AwsSurroundings(accounts, clock)
-        # Which services a Region offers does not change within the life of a function.
-        self._gateway_services: dict[str, dict[str, str]] = {}
 
-    def observe(self, scope: Scope, profiles: Collection[str]) -> Snapshot:
-        """Read what the scope names. See ports.Observer."""
+    def observe(self, scope: Scope, needs: Needs) -> Snapshot:
+        """Read what the scope names, and what is needed of it. See ports.Observer."""
+        snapshot = Snapshot(scope, partition=self._accounts.partition)
         with translated(f"observing {scope.account_id} {scope.region}"):
             ec2 = self._accounts.observer("ec2", scope.account_id, scope.region)
-            vpcs = self._vpcs(ec2, scope) if scope.everything or scope.vpc_ids else {}
-            services = self._services(ec2, scope.region) if vpcs else {}
-            instances: dict[str, Instance] = {}
-            given: dict[str, InstanceProfile] = {}
+            if scope.everything or scope.vpc_ids:
+                snapshot = self._with_vpcs(snapshot, needs)
+            items: list[dict[str, Any]] = []
             if scope.everything or scope.instance_ids:
-                iam = self._accounts.observer("iam", scope.account_id, scope.region)
-                instances = _instances(ec2, iam, scope)
-                if any(instance.profile is None for instance in instances.values()):
-                    given = {name: found for name in sorted(profiles) if (found := _profile(iam, name))}
-        return Snapshot(scope, vpcs, instances, services, given)
+                items = _living(ec2, {} if scope.everything else {"instance-id": scope.instance_ids})
+                snapshot = self._with_instances(snapshot, items, needs)
+            if needs.instance_connect and snapshot.vpcs:
+                there = items if scope.everything else _living(ec2, {"vpc-id": snapshot.vpcs})
+                snapshot = replace(snapshot, vpcs=_with_instance_groups(snapshot.vpcs, there))
+        return snapshot
+
+    def _with_vpcs(self, snapshot: Snapshot, needs: Needs) -> Snapshot:
+        scope = snapshot.scope
+        vpcs = self._vpcs.read(scope, needs)
+        if not vpcs:
+            return snapshot
+        gateways = self._vpcs.gateway_services(scope.account_id, scope.region)
+        interfaces: Mapping[str, InterfaceService] = {}
+        if needs.interface_services:
+            interfaces = self._vpcs.interface_services(scope.account_id, scope.region, needs.interface_services)
+            vpcs |= {vpc.vpc_id: vpc for vpc in self._vpcs.with_names(scope, vpcs, interfaces)}
+        return replace(snapshot, vpcs=vpcs, gateway_services=gateways, interface_services=interfaces)
+
+    def _with_instances(self, snapshot: Snapshot, items: Collection[dict[str, Any]], needs: Needs) -> Snapshot:
+        account_id, region = snapshot.scope.account_id, snapshot.scope.region
+        ec2, iam = (self._accounts.observer(service, account_id, region) for service in ("ec2", "iam"))
+        instances = _instances(ec2, iam, snapshot.scope, items)
+        given: dict[str, InstanceProfile] = {}
+        if any(instance.profile is None for instance in instances.values()):
+            given = {name: found for name in sorted(needs.profiles) if (found := _profile(iam, name))}
+        held = [instance.profile for instance in instances.values() if instance.profile]
+        roles = {profile.role_names[0]: profile.role_arn for profile in held if profile.role_names}
+        asks = instances and needs.host_management
+        return replace(
+            snapshot,
+            instances=instances,
+            profiles=given,
+            permissions=self._permissions.read(account_id, region, roles, needs),
+            host_management=self._permissions.host_management(account_id, region) if asks else None,
+        )
 
     def surroundings(
         self, account_id: str, region: str, vpc_ids: Collection[str], *, buckets: bool
@@ -91,93 +120,28 @@ class Ec2Observer:
             answer = ec2.describe_regions(RegionNames=[region], AllRegions=True)
         return bool(answer["Regions"][0]["OptInStatus"] != "not-opted-in")
 
-    def _vpcs(self, ec2: Any, scope: Scope) -> dict[str, Vpc]:
-        def found(operation: str, key: str, **paging: Any) -> Iterator[dict[str, Any]]:
-            wanted = {} if scope.everything else {"vpc-id": scope.vpc_ids}
-            return read(ec2, operation, key, wanted, **paging)
 
-        tables: dict[str, list[RouteTable]] = defaultdict(list)
-        for item in found("describe_route_tables", "RouteTables", **_FEWER):
-            tables[item["VpcId"]].append(_route_table(item))
-        endpoints: dict[str, list[VpcEndpoint]] = defaultdict(list)
-        for item in found("describe_vpc_endpoints", "VpcEndpoints"):
-            endpoints[item["VpcId"]].append(_endpoint(item))
-        # The VPCs last: one that is deleted meanwhile is gone, not without route tables.
-        vpcs = {
-            item["VpcId"]: Vpc(
-                vpc_id=item["VpcId"],
-                owner_id=item["OwnerId"],
-                is_default=item.get("IsDefault", False),
-                tags=_tags(item),
-                route_tables=tuple(tables[item["VpcId"]]),
-                endpoints=tuple(endpoints[item["VpcId"]]),
-            )
-            for item in found("describe_vpcs", "Vpcs")
-        }
-        for vpc in vpcs.values():
-            # Every VPC has a main table. One that seems to lack it is so new that the answers do not agree yet.
-            if vpc.owner_id == scope.account_id and not any(table.is_main for table in vpc.route_tables):
-                raise TransientError(f"{vpc.vpc_id} has no main route table yet")
-        return vpcs
-
-    def _services(self, ec2: Any, region: str) -> dict[str, str]:
-        """Ask for the names: they cannot be built from the Region's (China and others differ)."""
-        if region not in self._gateway_services:
-            gateways = {"service-type": ["Gateway"]}
-            found = read(ec2, "describe_vpc_endpoint_services", "ServiceDetails", gateways, PaginationConfig={})
-            names = [item["ServiceName"] for item in found]
-            if not names:
-                # Every Region has some; believing this would archive every open finding.
-                raise TransientError(f"{region} lists no gateway endpoint services")
-            self._gateway_services[region] = {name.rsplit(".", 1)[-1]: name for name in names}
-        return self._gateway_services[region]
-
-
-def _tags(item: dict[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in item.get("Tags", [])}
-
-
-def _route_table(item: dict[str, Any]) -> RouteTable:
-    """A subnet without an association of its own uses the main table."""
-    live = [
-        association
-        for association in item.get("Associations", [])
-        if association.get("AssociationState", {}).get("State", "associated") in ("associating", "associated")
-    ]
-    return RouteTable(
-        route_table_id=item["RouteTableId"],
-        is_main=any(association.get("Main") for association in live),
-        subnet_ids=tuple(sorted(a["SubnetId"] for a in live if a.get("SubnetId"))),
-        gateway_ids=tuple(sorted(a["GatewayId"] for a in live if a.get("GatewayId"))),
-    )
-
-
-def _endpoint(item: dict[str, Any]) -> VpcEndpoint:
-    """State strings differ in case between the service model and the wire."""
-    return VpcEndpoint(
-        endpoint_id=item["VpcEndpointId"],
-        vpc_id=item["VpcId"],
-        endpoint_type=item.get("VpcEndpointType", "Gateway"),
-        service_name=item["ServiceName"],
-        state=item.get("State", "").lower(),
-        route_table_ids=tuple(sorted(item.get("RouteTableIds", []))),
-        subnet_ids=tuple(sorted(item.get("SubnetIds", []))),
-        policy_digest=digest(item.get("PolicyDocument")),
-        requester_managed=item.get("RequesterManaged", False),
-        tags=_tags(item),
-    )
-
-
-def _instances(ec2: Any, iam: Any, scope: Scope) -> dict[str, Instance]:
-    wanted = {} if scope.everything else {"instance-id": scope.instance_ids}
+def _living(ec2: Any, wanted: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
     hidden = hidden_too(ec2, "DescribeInstances")
-    reservations = read(ec2, "describe_instances", "Reservations", wanted, **hidden)
-    found = [
+    return [
         {name: item[name] for name in _KEPT if name in item}
-        for reservation in reservations
+        for reservation in read(ec2, "describe_instances", "Reservations", wanted, **hidden)
         for item in reservation["Instances"]
         if item["State"]["Name"] in _LIVING
     ]
+
+
+def _with_instance_groups(vpcs: Mapping[str, Vpc], items: Collection[dict[str, Any]]) -> dict[str, Vpc]:
+    found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for item in items:
+        # Those of the first interface: an endpoint connects to its address.
+        group_ids = {group["GroupId"] for group in item.get("SecurityGroups", [])}
+        found[item.get("VpcId", "")].add(tuple(sorted(group_ids)))
+    return {vpc_id: replace(vpc, instance_groups=tuple(sorted(found[vpc_id]))) for vpc_id, vpc in vpcs.items()}
+
+
+def _instances(ec2: Any, iam: Any, scope: Scope, found: Collection[dict[str, Any]]) -> dict[str, Instance]:
+    wanted = {} if scope.everything else {"instance-id": scope.instance_ids}
     # Associations, not DescribeInstances, say what holds right after a profile was replaced.
     operation = "describe_iam_instance_profile_associations"
     listed = read(ec2, operation, "IamInstanceProfileAssociations", wanted)
@@ -195,7 +159,7 @@ def _instances(ec2: Any, iam: Any, scope: Scope) -> dict[str, Instance]:
             profile=profiles[arn] if (arn := arns[item["InstanceId"]]) else None,
             association_id=associations.get(item["InstanceId"], {}).get("AssociationId", ""),
             operator=_operator(item),
-            tags=_tags(item),
+            tags=tags_of(item),
         )
         for item in found
     }
@@ -225,8 +189,10 @@ def _profile(iam: Any, name: str) -> InstanceProfile | None:
 
 
 def _parsed(item: dict[str, Any]) -> InstanceProfile:
-    roles = tuple(role["RoleName"] for role in item["Roles"])
-    return InstanceProfile(item["InstanceProfileName"], item["Arn"], roles)
+    """A profile holds one role at most."""
+    names = tuple(role["RoleName"] for role in item["Roles"])
+    role_arn = next((role["Arn"] for role in item["Roles"]), "")
+    return InstanceProfile(item["InstanceProfileName"], item["Arn"], names, role_arn)
 
 
 def _empty(arn: str) -> InstanceProfile:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from portcullis.adapters.calls import translated
-from portcullis.asff import MAX_BATCH
 from portcullis.errors import Fault, ObservationError, SecurityHubOffError, TransientError, classify
 from portcullis.findings import Place
 from portcullis.ports import Rejection
@@ -30,6 +29,7 @@ PERMISSIONS = (
 """The IAM actions that this module uses, with the observer role."""
 
 _ATTEMPTS = 2
+_MAX_BATCH = 100  # of an import, and of a page: in the model
 _TRANSIENT_CODES = ("InternalException", "LimitExceededException")
 _FILTER_VALUES = 20
 _NOTE = 512
@@ -67,8 +67,8 @@ class SecurityHubSink:
     def import_findings(self, account_id: str, region: str, findings: Sequence[dict[str, Any]]) -> list[Rejection]:
         """Import findings in batches. See ports.FindingSink."""
         rejections: list[Rejection] = []
-        for start in range(0, len(findings), MAX_BATCH):
-            batch = list(findings[start : start + MAX_BATCH])
+        for start in range(0, len(findings), _MAX_BATCH):
+            batch = list(findings[start : start + _MAX_BATCH])
             for _ in range(_ATTEMPTS):
                 refused = self._import(account_id, region, batch)
                 transient = {rejection.finding_id for rejection in refused if rejection.transient}
@@ -93,7 +93,7 @@ class SecurityHubSink:
                     "ProductArn": _equals(ours[1]),
                 }
                 pages = client.get_paginator("get_findings")
-                for page in pages.paginate(Filters=filters, PaginationConfig={"PageSize": MAX_BATCH}):
+                for page in pages.paginate(Filters=filters, PaginationConfig={"PageSize": _MAX_BATCH}):
                     found |= {
                         one["Id"]
                         for one in page["Findings"]

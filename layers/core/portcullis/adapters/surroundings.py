@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError
 from portcullis.adapters.calls import fault_of, translated
 from portcullis.adapters.pages import hidden_too, read
 from portcullis.errors import Fault
-from portcullis.surroundings import AclEntry, EgressRule, NetworkInterface, PrefixList, Surroundings
+from portcullis.model import GroupRule
+from portcullis.surroundings import AclEntry, NetworkInterface, PrefixList, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -150,19 +151,27 @@ def _interfaces(ec2: Any, vpc_ids: Collection[str]) -> dict[str, list[NetworkInt
     return found
 
 
-def _groups(ec2: Any, group_ids: Collection[str]) -> dict[str, tuple[EgressRule, ...]]:
+def _groups(ec2: Any, group_ids: Collection[str]) -> dict[str, tuple[GroupRule, ...]]:
     """Read groups by id, not by VPC: one may be of another VPC ("Associate security groups with multiple VPCs")."""
     found = read(ec2, "describe_security_groups", "SecurityGroups", {"group-id": group_ids})
-    return {item["GroupId"]: tuple(_rule(each) for each in item.get("IpPermissionsEgress", [])) for item in found}
+    return {
+        item["GroupId"]: tuple(group_rule({**each, "Ipv6Ranges": []}) for each in item.get("IpPermissionsEgress", []))
+        for item in found
+    }
 
 
-def _rule(item: Mapping[str, Any]) -> EgressRule:
+def group_rule(item: Mapping[str, Any]) -> GroupRule:
+    """Return a security group's rule, with the addresses of both families."""
     protocol = item["IpProtocol"]
-    return EgressRule(
+    return GroupRule(
         protocol=protocol,
         ports=None if protocol == "-1" or "FromPort" not in item else (item["FromPort"], item["ToPort"]),
-        cidrs=tuple(each["CidrIp"] for each in item.get("IpRanges", [])),
+        cidrs=(
+            *(each["CidrIp"] for each in item.get("IpRanges", [])),
+            *(each["CidrIpv6"] for each in item.get("Ipv6Ranges", [])),
+        ),
         prefix_list_ids=tuple(each["PrefixListId"] for each in item.get("PrefixListIds", [])),
+        group_ids=tuple(each["GroupId"] for each in item.get("UserIdGroupPairs", [])),
     )
 
 

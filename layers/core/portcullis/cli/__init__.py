@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from portcullis.cli import approval, controls_page, enrolment, history, organisation, policy_explain, policy_file
+from portcullis.cli import approval, controls_page, enrolment, history, organisation, plan, policy_explain, replay
+from portcullis.cli.explain import command as explain_command
+from portcullis.cli.options import BAD_INPUT, AccountId, Moment, policy_option, read_json, read_policy
 from portcullis.controls import CONTROLS
-from portcullis.errors import PolicyError, UnreadableEventError
+from portcullis.errors import UnreadableEventError
 from portcullis.triggers import targets_of
 
 if TYPE_CHECKING:
@@ -21,11 +24,12 @@ if TYPE_CHECKING:
 
     from portcullis.model import Target
 
-_BAD_INPUT = 2
 _File = click.Path(path_type=Path, dir_okay=False)
+_SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="portcullis", prog_name="portcullis")
 def main() -> None:
     """Keep private AWS connectivity compliant across an organisation."""
 
@@ -42,7 +46,11 @@ def targets(files: tuple[Path, ...]) -> None:
     failed = False
     for path in files:
         try:
-            found.update(targets_of(_read_json(path)))
+            event = read_json(path)
+            if _holds_answers(event):
+                click.echo(f"portcullis: {path}: skipped; it holds answers for other files, no event", err=True)
+                continue
+            found.update(targets_of(event))
         except UnreadableEventError as error:
             failed = True
             click.echo(f"portcullis: {path}: {error}", err=True)
@@ -50,7 +58,12 @@ def targets(files: tuple[Path, ...]) -> None:
         fields = ("account_id", "region", "kind", "resource_id")
         click.echo(json.dumps({name: getattr(target, name) for name in fields}))
     if failed:
-        sys.exit(_BAD_INPUT)
+        sys.exit(BAD_INPUT)
+
+
+main.add_command(explain_command)
+main.add_command(plan.command)
+main.add_command(replay.command)
 
 
 @main.group()
@@ -62,7 +75,7 @@ def policy() -> None:
 @click.argument("file", type=_File)
 def check(file: Path) -> None:
     """Check a policy FILE and print every fault in it, with its line; exemptions that have ended are no fault."""
-    checked = _read_policy(file)
+    checked = read_policy(file)
     modes = ", ".join(f"{control_id} {entry['mode']}" for control_id, entry in checked.data["controls"].items())
     click.echo(f"{file}: valid ({modes})")
     for ended in checked.ended(datetime.now(UTC)):
@@ -73,7 +86,7 @@ def check(file: Path) -> None:
 @click.argument("file", type=_File)
 def compile_(file: Path) -> None:
     """Check a policy FILE and print it as the JSON that the functions load."""
-    click.echo(json.dumps(_read_policy(file).data, indent=1))
+    click.echo(json.dumps(read_policy(file).data, indent=1))
 
 
 def _tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -82,11 +95,14 @@ def _tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict
     return dict(text.split("=", 1) for text in given)
 
 
-@policy.command(epilog="Example: portcullis policy explain 111122223333 eu-west-1 vpc-0123456789abcdef0 --tag env=dev")
+@policy.command(
+    "explain",
+    epilog="Example: portcullis policy explain 111122223333 eu-west-1 vpc-0123456789abcdef0 --tag env=dev",
+)
 @click.argument("account")
 @click.argument("region")
 @click.argument("resource")
-@click.option("--file", type=_File, default=Path("layers/policy/policy.yaml"), show_default=True, help="The policy.")
+@policy_option("--file")
 @click.option("--tag", "tags", multiple=True, callback=_tags, metavar="KEY=VALUE", help="A tag of the resource.")
 @click.option("--unit", "units", multiple=True, help="A unit above the account; several from the root down.")
 @click.option("--control", "control_id", type=click.Choice([one.id for one in CONTROLS]), help="Only this one.")
@@ -94,7 +110,7 @@ def _tags(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict
 @click.option("--profile", help="With --live: a profile of the resource's account.")
 @click.option("--hub-profile", help="With --live: a profile that may read the organisation, such as the hub's.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def explain(file: Path, profile: str | None, hub_profile: str | None, output: str, **given: Any) -> None:
+def explain_(file: Path, profile: str | None, hub_profile: str | None, output: str, **given: Any) -> None:
     """Print what the policy says about RESOURCE (a VPC or an instance), and which line decided each setting.
 
     Exit status: 0, or 2 when the policy has a fault, or the question makes no sense.
@@ -104,7 +120,7 @@ def explain(file: Path, profile: str | None, hub_profile: str | None, output: st
         question = policy_explain.Question(**given)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    checked = _read_policy(file)
+    checked = read_policy(file)
     if live:
         with _aws_errors():
             question = policy_explain.looked_up(question, checked, profile, hub_profile)
@@ -142,7 +158,7 @@ def sweep(profile: str | None, region: str | None, *, no_wait: bool) -> None:
     click.echo(organisation.matrix(covered))
     if status != "SUCCEEDED":
         click.echo(f"portcullis: the sweep ended as {status}; see {execution_arn} in Step Functions", err=True)
-        sys.exit(_BAD_INPUT)
+        sys.exit(BAD_INPUT)
     sys.exit(0 if all(organisation.is_covered(state) for _, state in covered) else 1)
 
 
@@ -161,22 +177,13 @@ def coverage(profile: str | None, region: str | None, output: str) -> None:
     sys.exit(0 if all(organisation.is_covered(state) for _, state in covered) else 1)
 
 
-def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime:
-    now = datetime.now(UTC)
-    try:
-        # Changes may be ahead of this machine's clock, by some seconds, or by days in the local organisation.
-        return history.moment(value, now) if value else now + timedelta(days=31)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}; write 12h, 7d, 2026-11-01 or 2026-11-01T08:00") from error
-
-
 @main.command("history", epilog="Example: portcullis history --account 111122223333 --since 7d --profile hub")
 @_profile
 @_region
-@click.option("--account", "account_id", help="Only changes in this account.")
+@click.option("--account", "account_id", type=AccountId(), help="Only changes in this account.")
 @click.option("--resource", "resource_id", help="Only changes of this VPC or instance, or of this endpoint on one.")
-@click.option("--since", default="7d", show_default=True, callback=_moment, help="From then: 12h, 7d, a date, a time.")
-@click.option("--until", callback=_moment, help="Before then; the same forms.")
+@click.option("--since", default="7d", show_default=True, type=Moment(), help="From then: 12h, 7d, a date, a time.")
+@click.option("--until", type=Moment(), help="Before then; the same forms.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many, the latest ones.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def history_(profile: str | None, region: str | None, output: str, **question: Any) -> None:
@@ -184,6 +191,8 @@ def history_(profile: str | None, region: str | None, output: str, **question: A
 
     Exit status: 0, or 2 when that cannot be read.
     """
+    # Changes may be ahead of this machine's clock, by some seconds, or by days in the local organisation.
+    question["until"] = question["until"] or datetime.now(UTC) + timedelta(days=31)
     with _aws_errors():
         changes = history.read(organisation.Hub.of(profile, region).session, history.Question(**question))
     click.echo(history.as_json(changes) if output == "json" else history.table(changes))
@@ -245,6 +254,13 @@ def enrol(hub_profile: str, profile: str, region: str, *, remove: bool) -> None:
             click.echo(line)
 
 
+@main.command(epilog='Example, for bash: eval "$(portcullis completion bash)"; put that into ~/.bashrc')
+@click.argument("shell", type=click.Choice([*_SHELLS]))
+def completion(shell: str) -> None:
+    """Print the script that lets SHELL complete commands and options with the tabulator key."""
+    click.echo(_SHELLS[shell](main, {}, "portcullis", "_PORTCULLIS_COMPLETE").source())
+
+
 @contextmanager
 def _aws_errors() -> Iterator[None]:
     try:
@@ -252,24 +268,9 @@ def _aws_errors() -> Iterator[None]:
     except organisation.AWS_FAULTS as error:
         click.echo(f"portcullis: {error}", err=True)
         click.echo("Is this a profile of the hub's account (--profile), and its Region (--region)?", err=True)
-        sys.exit(_BAD_INPUT)
+        sys.exit(BAD_INPUT)
 
 
-def _read_json(path: Path) -> object:
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        return json.loads(text)
-    except OSError as error:
-        raise UnreadableEventError(f"it cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UnreadableEventError(f"it is not JSON ({error}); pass one whole EventBridge event a file") from error
-
-
-def _read_policy(path: Path) -> policy_file.PolicyFile:
-    try:
-        return policy_file.load(path)
-    except PolicyError as error:
-        for fault in error.faults:
-            click.echo(f"{path}: {fault}", err=True)
-        click.echo(f"portcullis: {len(error.faults)} fault(s) in {path}", err=True)
-        sys.exit(_BAD_INPUT)
+def _holds_answers(data: object) -> bool:
+    """Tell whether something is like ``events/targets.json``: file names, and what is right for each."""
+    return isinstance(data, dict) and bool(data) and all(key.endswith(".json") for key in data)

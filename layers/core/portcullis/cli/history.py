@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +14,10 @@ from portcullis.cli.organisation import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from portcullis.ledger import Change
 
-_AGO = re.compile(r"(\d{1,3})([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _HEAD = ("change", "when (UTC)", "account", "Region", "resource", "control", "what", "result", "by", "undone by")
 
 
@@ -41,18 +39,6 @@ class Question:
         return self.account_id in (None, change.account_id) and (
             self.resource_id in (None, change.resource_id, change.made)
         )
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """Read a time: so long ago (``30m``, ``12h``, ``7d``, ``2w``), or a date or time (UTC where it names no zone).
-
-    Raises:
-        ValueError: It is neither.
-    """
-    if ago := _AGO.fullmatch(text):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    named = datetime.fromisoformat(text)
-    return named if named.tzinfo else named.replace(tzinfo=UTC)
 
 
 def read(session: Any, question: Question) -> list[Change]:

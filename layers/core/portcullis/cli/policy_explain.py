@@ -11,6 +11,7 @@ from portcullis.adapters.clock import SystemClock
 from portcullis.adapters.directory import OrganizationsDirectory
 from portcullis.cli.controls_page import as_yaml
 from portcullis.cli.organisation import Hub
+from portcullis.cli.policy_rulings import explain
 from portcullis.controls import CONTROLS
 from portcullis.errors import ObservationError
 from portcullis.model import Kind
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portcullis.cli.policy_file import PolicyFile
+    from portcullis.cli.policy_places import Location
+    from portcullis.cli.policy_rulings import Ruling
     from portcullis.controls import Control
-    from portcullis.policy import Ruling
-    from portcullis.policy_parts import Location
 
 _ACCOUNT = re.compile(r"\d{12}")
 _KINDS = {"vpc": Kind.VPC, "i": Kind.INSTANCE}
@@ -76,7 +77,7 @@ def answer(question: Question, file: PolicyFile, now: datetime) -> dict[str, Any
     ]
     controls = []
     for control in question.controls():
-        explanation = parsed.explain(subject, control.id)
+        explanation = explain(file.data, parsed, subject, control.id)
         settings = [_setting(ruling, file) for ruling in explanation.rulings]
         named = {setting["setting"] for setting in settings}
         settings += [

@@ -1,7 +1,7 @@
 """The policy file: YAML in, every fault at once with its line, or policy data out.
 
 The shape is fixed by ``policy.schema.json`` beside the policy, which editors understand too. What a schema cannot
-say (that a time zone exists, that no two scopes tie) is asked of ``portcullis.policy``, which the functions use.
+say is asked of the code that the functions use (does a time zone exist?) or of ``policy_clashes`` (do two scopes tie?).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
 from portcullis import change_windows, policy, policy_parts
+from portcullis.cli import policy_clashes
+from portcullis.cli.policy_places import written
 from portcullis.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -24,11 +26,12 @@ if TYPE_CHECKING:
 
     from jsonschema.exceptions import ValidationError
 
-    from portcullis.policy_parts import Location
+    from portcullis.cli.policy_places import Location
 
 SCHEMA = Path(__file__).resolve().parents[3] / "policy" / "policy.schema.json"
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+_DECIMAL = re.compile(r"-?[0-9]{1,9}\.[0-9]{1,9}")
 
 _FORMATS: dict[str, Callable[[str], object]] = {
     "duration-of-policy": policy_parts.duration,
@@ -104,7 +107,7 @@ def load(path: Path) -> PolicyFile:
     errors = list(Draft202012Validator(schema, format_checker=checker).iter_errors(data))
     faults = {*document.faults, *(fault for error in errors for fault in document.explain(error))}
     if isinstance(data, dict):
-        for clash in policy.assemble(_sound(data, [tuple(error.absolute_path) for error in errors])).clashes():
+        for clash in policy_clashes.find(_sound(data, [tuple(error.absolute_path) for error in errors])):
             faults.add(document.describe(clash))
     if faults:
         raise PolicyError([str(fault) for fault in sorted(faults)])
@@ -134,7 +137,7 @@ class _Document:
         for key_node, value_node in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in data:
-                self.faults.append(Fault(line, f"{policy_parts.written((*at, key))} is given twice"))
+                self.faults.append(Fault(line, f"{written((*at, key))} is given twice"))
             self.lines[(*at, key)] = line
             data[key] = self.value(value_node, (*at, key))
         return data
@@ -148,7 +151,7 @@ class _Document:
             known = sorted(schema["properties"])
             unknown: list[Location] = [(*at, key) for key in instance if key not in known]
             hint = f"is unknown; known here: {', '.join(known)}"
-            return [Fault(self.lines[place], f"{policy_parts.written(place)} {hint}") for place in unknown]
+            return [Fault(self.lines[place], f"{written(place)} {hint}") for place in unknown]
         if error.validator == "const":
             message = f"{error.instance!r} is not {error.validator_value!r}"
         elif error.validator == "pattern":
@@ -159,11 +162,11 @@ class _Document:
             message = f"{error.message}; put it in quotes if it is text"
         else:
             message = error.message
-        return [Fault(self.lines.get(at, 0), f"{policy_parts.written(at)}: {message}")]
+        return [Fault(self.lines.get(at, 0), f"{written(at)}: {message}")]
 
-    def describe(self, clash: policy.Clash) -> Fault:
+    def describe(self, clash: policy_clashes.Clash) -> Fault:
         other = f" (line {self.lines[clash.other]})" if clash.other else ""
-        return Fault(self.lines[clash.at], f"{policy_parts.written(clash.at)}: {clash.message}{other}")
+        return Fault(self.lines[clash.at], f"{written(clash.at)}: {clash.message}{other}")
 
 
 def _aliases(text: str) -> list[Fault]:
@@ -187,8 +190,14 @@ def _passes(check: Callable[[str], object]) -> Callable[[object], bool]:
 def _sound(data: Mapping[str, Any], faulty: list[Location]) -> dict[str, Any]:
     """Return what of a policy can be compared, where some locations are faulty; indices stay as they are."""
     sound: dict[str, Any] = {"version": policy.VERSION, "controls": {}}
-    if not any(at[:1] == ("settle",) for at in faulty):
-        sound |= {key: data[key] for key in ("settle",) if key in data}
+    for section in ("settle", "controls"):
+        if section in data and not any(at[:1] == (section,) for at in faulty):
+            sound[section] = data[section]
+    named = data.get("endpoint_policies")
+    sound["endpoint_policies"] = {
+        name: _ANY if any(at[:2] == ("endpoint_policies", name) for at in faulty) else entry
+        for name, entry in (named.items() if isinstance(named, dict) else ())
+    }
     for section in ("scopes", "exemptions"):
         if (section,) in faulty:
             continue
@@ -197,6 +206,10 @@ def _sound(data: Mapping[str, Any], faulty: list[Location]) -> dict[str, Any]:
             for index, entry in enumerate(data.get(section, []))
         ]
     return sound
+
+
+# Stands for an endpoint policy that has a fault.
+_ANY = {"document": {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}}
 
 
 def _stand_in(section: str, index: int, entry: Any) -> dict[str, Any]:
@@ -211,4 +224,7 @@ def _scalar(text: str, *, plain: bool) -> Any:
         return None
     if plain and text in ("true", "false"):
         return text == "true"
+    if plain and _DECIMAL.fullmatch(text):
+        number = float(text)
+        return int(number) if number.is_integer() else number
     return int(text) if plain and _INTEGER.fullmatch(text) else text

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from portcullis.model import Needs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portcullis.model import Evaluation, Kind, Snapshot
-    from portcullis.policy import Settings
+    from portcullis.policy import Policy, Settings
+
+
+def _nothing(_: Policy) -> Needs:
+    return Needs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,8 @@ class Control(Rule):
     ``observes`` and ``remediates`` are the IAM actions that the observer and the remediator need for it.
     ``evaluate`` takes (snapshot, resource, settings); it is pure. ``parameters`` documents what the policy may set
     for it besides what it may set for every control. ``related`` names controls of AWS that ask for something similar.
+    ``follows`` are the controls after whose changes this one is looked at again. ``needs`` tells what a look has to
+    observe for it beside the basics, given what the policy says.
     """
 
     why: str
@@ -49,3 +57,5 @@ class Control(Rule):
     evaluate: Callable[[Snapshot, Any, Settings], Evaluation]
     parameters: tuple[Parameter, ...] = ()
     related: str = ""
+    follows: tuple[str, ...] = ()
+    needs: Callable[[Policy], Needs] = _nothing

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from portcullis.actions import AssociateInstanceProfile
 from portcullis.controls.control import Control, Parameter
-from portcullis.model import Evaluation, Instance, Kind, Snapshot, Status
+from portcullis.model import Evaluation, Instance, Kind, Needs, Snapshot, Status
 
 if TYPE_CHECKING:
-    from portcullis.policy import Settings
+    from portcullis.policy import Policy, Settings
 
 _ID = "ROLE.1"
 DEFAULT_PROFILE = "portcullis-default"
@@ -64,6 +64,10 @@ def _evaluate(snapshot: Snapshot, instance: Instance, settings: Settings) -> Eva
     )
 
 
+def _needs(policy: Policy) -> Needs:
+    return Needs(profiles=policy.values(_ID, "default_profile", DEFAULT_PROFILE))
+
+
 def managed_by(instance: Instance) -> str | None:
     """Name the service that manages an instance, or None for one that people launched themselves."""
     if instance.operator:
@@ -107,5 +111,6 @@ ROLE_1 = Control(
     remediates=("ec2:AssociateIamInstanceProfile", "ec2:DisassociateIamInstanceProfile", "iam:PassRole"),
     evaluate=_evaluate,
     parameters=(Parameter("default_profile", DEFAULT_PROFILE, "Name of the profile to associate."),),
+    needs=_needs,
     related="SSM.1 (instances managed by Systems Manager) fails for many of the same instances.",
 )

@@ -1,4 +1,4 @@
-"""The limits of the AWS Security Finding Format, checked by us: Security Hub reports a fault only per call.
+"""The limits of the AWS Security Finding Format: no finding that a test sees may have a fault.
 
 Source: the BatchImportFindings operation and the AwsSecurityFinding shape of the Security Hub service
 model, and "Required top-level ASFF attributes" in the Security Hub user guide.
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = "2018-10-08"
-MAX_BATCH = 100
-MAX_BYTES = 240 * 1024
+_SCHEMA_VERSION = "2018-10-08"
+_MAX_BYTES = 240 * 1024
 MAX_TITLE = 256
 MAX_DESCRIPTION = 1024
 MAX_RECOMMENDATION = 512
@@ -41,8 +40,8 @@ def faults(finding: Mapping[str, Any]) -> list[str]:
         A sentence for each fault, naming the field; empty for a valid finding.
     """
     found = [f"{name} belongs to the analyst" for name in _ANALYST_FIELDS if name in finding]
-    if finding.get("SchemaVersion") != SCHEMA_VERSION:
-        found.append(f"SchemaVersion is not {SCHEMA_VERSION}")
+    if finding.get("SchemaVersion") != _SCHEMA_VERSION:
+        found.append(f"SchemaVersion is not {_SCHEMA_VERSION}")
     for name, limit in _LENGTHS.items():
         found += _text_faults(name, finding.get(name), limit)
     for name in ("CreatedAt", "UpdatedAt"):
@@ -60,8 +59,8 @@ def faults(finding: Mapping[str, Any]) -> list[str]:
         found += _text_faults("Remediation.Recommendation.Text", recommendation["Text"], MAX_RECOMMENDATION)
     if len(finding.get("ProductFields", {})) > _MAX_PRODUCT_FIELDS:
         found.append(f"ProductFields has more than {_MAX_PRODUCT_FIELDS} entries")
-    if len(json.dumps(finding).encode()) > MAX_BYTES:
-        found.append(f"the finding is larger than {MAX_BYTES} bytes")
+    if len(json.dumps(finding).encode()) > _MAX_BYTES:
+        found.append(f"the finding is larger than {_MAX_BYTES} bytes")
     return found
 
 

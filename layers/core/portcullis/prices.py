@@ -1,0 +1,70 @@
+"""What interface endpoints and NAT gateways cost, about: for findings and proposals, never for bills. Pure.
+
+Gateway endpoints cost nothing (Amazon VPC pricing, "Gateway type VPC endpoints"), nor do EC2 Instance Connect Endpoints
+(EC2 user guide, "Connect to your instances using EC2 Instance Connect Endpoint"). AWS bills an interface endpoint for
+every Availability Zone and started hour (AWS PrivateLink pricing).
+
+The table is of 2026-10, in US dollars without tax or discount. It was not read from AWS: the figures are those that
+public documents quote from the AWS Price List (AmazonVPC of 2026-09-17, AmazonEC2 of 2026-09-25, some older; usage
+types VpcEndpoint-Hours, VpcEndpoint-Bytes, NatGateway-Bytes). At least two documents agree on each, except on interface
+endpoints in London and Seoul, for which one was found. A Region for which none was found is not in the table. The price
+of a gigabyte is that of the first tier, up to 1 PB a month, and the same in all Regions (AWS PrivateLink pricing).
+The policy's `prices` correct what is wrong here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOURS_A_MONTH = 730
+
+_GIGABYTE = 0.01
+# Region: an interface endpoint an hour in one zone, a gigabyte through a NAT gateway.
+_TABLE = {
+    "ap-northeast-1": (0.014, 0.062),
+    "ap-northeast-2": (0.013, 0.059),
+    "ap-south-1": (0.013, 0.056),
+    "ap-southeast-1": (0.013, 0.059),
+    "eu-central-1": (0.012, 0.052),
+    "eu-west-1": (0.011, 0.048),
+    "eu-west-2": (0.011, 0.05),
+    "us-east-1": (0.01, 0.045),
+    "us-west-2": (0.01, 0.045),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars. ``is_default``: some of them are not known of the Region, so say "about"."""
+
+    interface_endpoint_hour: float
+    interface_endpoint_gigabyte: float
+    nat_gigabyte: float
+    is_default: bool
+
+
+def price(region: str, overrides: Mapping[str, Mapping[str, float]]) -> Price:
+    """Return the prices of a Region.
+
+    Args:
+        region: The Region.
+        overrides: The policy's ``prices``: by Region or ``default``, any of the fields of a Price. A Region's outweigh
+            the table; ``default`` outweighs only us-east-1's, which stand for Regions that are not in the table.
+    """
+    own = {**(_built_in(region) if region in _TABLE else {}), **overrides.get(region, {})}
+    figures = {**_built_in("us-east-1"), **overrides.get("default", {}), **own}
+    return Price(**figures, is_default=len(own) < len(figures))
+
+
+def _built_in(region: str) -> dict[str, float]:
+    hour, nat = _TABLE[region]
+    return {"interface_endpoint_hour": hour, "interface_endpoint_gigabyte": _GIGABYTE, "nat_gigabyte": nat}
+
+
+def interface_endpoint_month(price: Price, zones: int) -> float:
+    """Return what an interface endpoint in so many zones costs a month of 730 hours, without traffic."""
+    return price.interface_endpoint_hour * zones * HOURS_A_MONTH
