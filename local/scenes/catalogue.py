@@ -162,7 +162,7 @@ SCENES = (
     Scene(
         "`aws s3 ls` prints nothing",
         "On an instance in a private subnet. `portcullis explain` says why, step by step. People mend what is theirs; "
-        "Portcullis associates the profile, and creates the endpoint once somebody approves it: an instance runs there.",
+        "Portcullis associates the profile, and creates the endpoint once that is approved: an instance runs there.",
         _nothing,
     ),
     Scene(

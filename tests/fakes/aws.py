@@ -212,7 +212,7 @@ class FakeRegion:
             case DeleteEndpoint():
                 if action.endpoint_id in self.endpoints:
                     self.delete_endpoint(action.endpoint_id)
-                self.link.groups.pop(action.group_id, None)
+                self.link.drop_group(action.group_id)
                 return action.endpoint_id
             case AssociateInstanceProfile():
                 return self._associate_profile(action)

@@ -17,6 +17,7 @@ from portcullis.actions import (
     StopAdmitting,
 )
 from portcullis.endpoint_policies import FULL_ACCESS, digest
+from portcullis.errors import TransientError
 from portcullis.model import (
     CHANGE_TAG,
     CONTROL_TAG,
@@ -52,6 +53,15 @@ class FakePrivateLink:
     instance_groups: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     hosted_zones: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
+    lingering: int = 0
+    """How often the interfaces of an endpoint that was deleted still keep its group from being deleted."""
+
+    def drop_group(self, group_id: str) -> None:
+        """Delete a group, unless interfaces are still in it."""
+        if group_id in self.groups and self.lingering:
+            self.lingering -= 1
+            raise TransientError(f"interfaces are still in {group_id}")
+        self.groups.pop(group_id, None)
 
     def add_subnet(self, vpc_id: str, zone: str) -> str:
         """Create a subnet."""
@@ -87,7 +97,7 @@ class FakePrivateLink:
                 return self._once(change_id, lambda: self._create_connect(action, change_id))
             case DeleteInstanceConnectEndpoint():
                 self.connect.pop(action.endpoint_id, None)
-                self.groups.pop(action.group_id, None)
+                self.drop_group(action.group_id)
                 return action.endpoint_id
             case DeleteSecurityGroup():
                 self.groups.pop(action.group_id, None)

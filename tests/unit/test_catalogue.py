@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from portcullis.endpoint_policies import FULL_ACCESS, digest
-from portcullis.model import CONTROL_TAG, OWNERSHIP_TAG, Caller, Cause, Conflict, InterfaceService, Target
+from portcullis.model import CONTROL_TAG, OWNERSHIP_TAG, Ask, Caller, Cause, Conflict, InterfaceService, Request, Target
+from portcullis.ports import Changes
 from portcullis.surroundings import NetworkInterface, Surroundings
 
 from tests.fakes import REGION, AwsRefusedError, Trouble, World, careful_policy, vpc
@@ -142,6 +143,65 @@ class TestInterfaceEndpoints:
             world.enqueue(target, cause=Cause("DeleteSubnet/e-3", Caller.OTHER, conflict=conflict))
             world.process(60)
         assert actions(world) == ["CreateInterfaceEndpoint", "RemoveFromEndpoint", "DeleteEndpoint"]
+
+
+class TestTheGroupGoesLater:
+    """An endpoint's interfaces take a minute or more to go, and its group cannot go before them."""
+
+    @pytest.mark.parametrize("mode", ["approve", "remediate"])
+    def test_an_undo_goes_on_until_the_group_is_gone(self, mode: str) -> None:
+        """One change, which ends once; nothing is made again meanwhile."""
+        world = catalogue(VPCE_3={"mode": mode, "services": ["ssm"]})
+        target = private(world)
+        look(world, target)
+        approve(world, target, "VPCE.3")
+        world.aws.region().link.lingering = 3
+        undo(world, target, "VPCE.3")
+        world.process(HOUR)
+        assert actions(world) == ["CreateInterfaceEndpoint", "DeleteEndpoint"]
+        assert [change.progress for change in changes(world)] == ["applied"] * 2
+        assert world.aws.region().link.groups == {}
+        assert "leaves" in note_of(world, target, "VPCE.3")
+
+    def test_so_does_making_way(self) -> None:
+        """It is ours that stands in the way, to the last interface."""
+        world = catalogue(VPCE_3={"mode": "remediate", "services": ["ssm"]})
+        target = private(world)
+        look(world, target)
+        world.aws.region().link.lingering = 2
+        conflict = Conflict("CreateVpcEndpoint", "them", SSM)
+        world.enqueue(target, cause=Cause("CreateVpcEndpoint/e-2", Caller.TERRAFORM, conflict=conflict))
+        world.process(HOUR)
+        assert actions(world) == ["CreateInterfaceEndpoint", "DeleteEndpoint"]
+        assert world.aws.region().link.groups == {}
+
+    @pytest.mark.parametrize("control", ["VPCE_3", "VPCE_4"])
+    def test_a_group_that_never_goes_is_told_and_the_change_counts(self, control: str) -> None:
+        """The endpoint is gone, which is what mattered; the person learns what is left."""
+        world = catalogue(**{control: {"mode": "remediate"} | ({"services": ["ssm"]} if control == "VPCE_3" else {})})
+        target, control_id = private(world), control.replace("_", ".")
+        look(world, target)
+        world.aws.region().link.lingering = 10**6
+        undo(world, target, control_id)
+        world.process(HOUR)
+        assert [change.progress for change in changes(world)] == ["applied"] * 2
+        (group_id,) = world.aws.region().link.groups
+        assert group_id in changes(world)[1].detail
+        assert group_id in note_of(world, target, control_id)
+        assert world.dead_letters.buried == []
+
+    def test_while_changes_are_stopped_nothing_goes_on(self) -> None:
+        """The kill switch counts for what was begun, too."""
+        world = catalogue(VPCE_3={"mode": "remediate", "services": ["ssm"]})
+        target = private(world)
+        look(world, target)
+        world.aws.region().link.lingering = 10**6
+        world.enqueue(target, cause=Cause("a", request=Request(Ask.UNDO, "VPCE.3", "pat")))
+        world.process(40)
+        made = len(world.aws.performed)
+        world.switch.set_to = Changes.STOPPED
+        world.process(HOUR)
+        assert len(world.aws.performed) == made
 
 
 class TestEndpointPolicies:

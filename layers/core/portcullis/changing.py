@@ -36,6 +36,9 @@ After that it is given up for a new one: AWS may remember a token of something t
 TRIED_FOR = timedelta(minutes=5)
 """For so long a change is tried again when AWS refuses it for a cause that may pass."""
 
+TAKEN_BACK_FOR = timedelta(minutes=10)
+"""For so long what is taken back is tried: the network interfaces of an endpoint take their time to go."""
+
 AGAIN_AFTER = timedelta(hours=1)
 """After that the finding says what AWS says, and the next try is so much later."""
 
@@ -94,6 +97,19 @@ class Changer:
         return self._end(
             replace(change, progress=progress, detail=detail, made=made or "", after=after), state, leave_alone
         )
+
+    def resume(
+        self, work: Work, resource: Resource | None, state: ResourceState, leave_alone: timedelta
+    ) -> tuple[Outcome, ResourceState] | None:
+        """Go on with what was begun to be taken back: nobody may ask for it again, since a part of it is gone.
+
+        Returns:
+            As ``make``; None when there is nothing to go on with, or changes are stopped.
+        """
+        change = self._ports.ledger.get(state.pending) if state.pending else None
+        if change is None or not change.action.takes_back or self._ports.switch.position() is Changes.STOPPED:
+            return None
+        return self._perform(work, resource, change, state, Wish(change.by, change.undoes, leave_alone))
 
     def abandon(self, state: ResourceState) -> ResourceState:
         """End a change that was begun and is not wanted any more."""
@@ -162,7 +178,8 @@ class Changer:
             made = outcome.resource_id or ""
             gone = replace(change, progress=Progress.ABANDONED, made=made, detail=outcome.detail)
             return outcome, self._end(gone, state)
-        if outcome.result is Result.RETRY and now - change.begun_at < TRIED_FOR:
+        patience = TAKEN_BACK_FOR if action.takes_back else TRIED_FOR
+        if outcome.result is Result.RETRY and now - change.begun_at < patience:
             return outcome, state  # it stays begun: the next look goes on with it
         if outcome.result is Result.RETRY:
             outcome = self._given_up(work, change, outcome)
@@ -187,6 +204,8 @@ class Changer:
         resource = self._ports.observer.observe(scope, self._needs).get(target.kind, str(target.resource_id))
         if made := change.action.made_in(resource, change.change_id):
             return Outcome(change.action, Result.APPLIED, made, _SEEN, left_by(resource, made))
+        if made := change.action.essence().made_in(resource, change.change_id):
+            return replace(outcome, result=Result.APPLIED, resource_id=made)
         return replace(outcome, result=Result.FAILED, again_at=self._ports.clock.now() + AGAIN_AFTER)
 
     def _begin(

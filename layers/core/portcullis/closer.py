@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from portcullis.changing import Changer, Wish
 from portcullis.errors import ObservationError, TransientError
 from portcullis.findings import finding_id
-from portcullis.ledger import ResourceState
+from portcullis.ledger import EVERYTHING, ResourceState
 from portcullis.model import Ask, Cause, Kind, Result, Scope, Snapshot, Status, Target
 from portcullis.plan import BY_POLICY, exempted
 from portcullis.withdrawing import Withdrawer
@@ -162,8 +162,9 @@ class CloserLook:
             key = (target.kind, str(target.resource_id))
             leave_alone = max(one.leave_alone for one in judge.settings(looking.resource(key), key))
             looking.states[key] = self._changer.recover(looking.states[key], looking.resource(key), leave_alone)
-            for item in items:
-                if self._turns_down(looking, item):
+            self._resume(looking, target, scope, leave_alone)
+            for item in () if key in looking.unfinished else items:
+                if item.message_id in looking.told or self._turns_down(looking, item):
                     continue
                 tried = self._take_back_for(looking, item, key, leave_alone)
                 if tried:
@@ -172,6 +173,25 @@ class CloserLook:
                     looking.leave(target, tried[-1].detail)
                     break
             looking.stored[key] = looking.states[key]
+
+    def _resume(self, looking: _Looking, target: Target, scope: Scope, leave_alone: timedelta) -> None:
+        """Go on with what a look before began to take back, and tell who asked for that."""
+        key, items = (target.kind, str(target.resource_id)), looking.work[target]
+        pending = looking.states[key].pending
+        resumed = self._changer.resume(items[0], looking.resource(key), looking.states[key], leave_alone)
+        if resumed is None:
+            return
+        outcome, looking.states[key] = resumed
+        looking.snapshot = self._decider.observe(scope)
+        if outcome.result is Result.RETRY:
+            looking.leave(target, outcome.detail)
+            return
+        change = self._ports.ledger.get(pending)
+        for item in items:
+            request = item.cause.request
+            if request and change and change.undoes == request.change_id:
+                hold = looking.states[key].holds.get(EVERYTHING)
+                looking.told[item.message_id] = " ".join(filter(None, (outcome.detail, hold.reason if hold else "")))
 
     def _take_back_for(
         self, looking: _Looking, item: Work, key: _ResourceKey, leave_alone: timedelta

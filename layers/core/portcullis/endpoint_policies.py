@@ -22,7 +22,7 @@ LONGEST = 20480
 """Characters, spaces too; not adjustable (AWS PrivateLink quotas)."""
 
 _LITERAL_VERSION, _VARIABLES = "2008-10-17", "${"  # the version that a document without one has knows no variables
-_ROOT = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):root")
+_ROOT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):root")
 _ANYBODY = "*"
 
 _ORGANISATION = re.compile(r"o-[a-z0-9]{10,32}")
@@ -148,7 +148,7 @@ def allows(document: str, action: str, resource: str) -> bool | None:
     Args:
         document: The policy, as EC2 answers it.
         action: ``s3:GetObject``.
-        resource: Its ARN; a wildcard in it is a character like others. ``arn:aws:s3:::*`` for s3:ListAllMyBuckets.
+        resource: Its ARN; a wildcard in it is a character like others. That of all buckets for s3:ListAllMyBuckets.
 
     Returns:
         True when everybody is allowed to and nothing may deny it. False when nothing allows it, or it is denied to

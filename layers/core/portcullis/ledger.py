@@ -94,9 +94,9 @@ class ResourceState:
     """What the next look at a resource has to know. ``version`` is 0 for a state that is not stored.
 
     ``pending`` is the change that was begun and not ended. ``holds`` are by control id, or EVERYTHING. ``made`` maps
-    ids of endpoints, associations and groups to how we left them; ``applied`` maps the changes that were applied and not
-    taken back, in their order, to their control and what each made; ``changed_at`` lists the automatic changes of the
-    last day; ``again_at`` is the time for which a look is scheduled.
+    ids of endpoints, associations and groups to how we left them; ``applied`` maps the changes that were applied and
+    not taken back, in their order, to their control and what each made; ``changed_at`` lists the automatic changes
+    of the last day; ``again_at`` is the time for which a look is scheduled.
     """
 
     kind: Kind

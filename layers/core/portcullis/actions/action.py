@@ -60,6 +60,10 @@ class Action(ABC):
         """
         return None
 
+    def essence(self) -> Action:
+        """Return what matters of it, where the rest may take too long."""
+        return self
+
     def before(self, resource: Resource | None) -> dict[str, Any]:
         """Return, as JSON values for the ledger, what it is about to change."""
         return {}

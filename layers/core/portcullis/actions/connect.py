@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from portcullis.actions.action import Action
@@ -72,6 +72,10 @@ class DeleteInstanceConnectEndpoint(Action):
             return self.endpoint_id
         is_left = resource.connect_endpoint(self.endpoint_id) is not None or self.group_id in resource.groups
         return None if is_left else self.endpoint_id
+
+    def essence(self) -> Action:
+        """See Action."""
+        return replace(self, group_id="")
 
     def own(self, known: Made | None, left: Made) -> Made | None:
         """See Action."""

@@ -184,6 +184,10 @@ class DeleteEndpoint(_Modification):
         is_left |= isinstance(resource, Vpc) and self.group_id in resource.groups
         return None if is_left else self.endpoint_id
 
+    def essence(self) -> Action:
+        """See Action."""
+        return replace(self, group_id="")
+
     def own(self, known: Made | None, left: Made) -> Made | None:
         """See Action."""
         return None

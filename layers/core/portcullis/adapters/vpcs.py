@@ -145,14 +145,14 @@ class AwsVpcs:
         """Return those of some services that have interface endpoints, by full and by short name.
 
         The short name is what follows the Region (``ecr.api``). A name without the Region in it, and one of somebody's
-        own service, has none. Where two have the same, the one that begins with ``com.amazonaws`` is meant.
+        own service, has none. Where two have the same, the one under the domain ``amazonaws`` is meant.
         """
         key = (account_id, region, wanted)
         if key not in self._interfaces:
             listed = [_interface_service(item) for item in self._services(account_id, region, "Interface")]
             by_name = {service.service_name: service for service in listed}
             named = {}
-            for name in sorted(by_name, key=lambda name: (name.startswith("com.amazonaws."), name)):
+            for name in sorted(by_name, key=lambda name: ("amazonaws" in name.split("."), name)):
                 _, found, short = name.partition(f".{region}.")
                 if found and not short.startswith("vpce-svc-"):
                     named[short] = by_name[name]

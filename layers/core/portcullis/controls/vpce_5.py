@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portcullis.actions import SetEndpointPolicy, listed
+from portcullis.actions import SetEndpointPolicy, listed, short_name
 from portcullis.controls.control import Control, Parameter
 from portcullis.endpoint_policies import digest, render
 from portcullis.model import Evaluation, Kind, Status
@@ -81,7 +81,7 @@ def _endpoints(snapshot: Snapshot, vpc: Vpc, short: str) -> list[VpcEndpoint]:
             if one.endpoint_type.lower() in _KINDS
             and one.state in _ALIVE
             and not one.requester_managed
-            and (one.service_name in names or one.service_name.endswith(f".{snapshot.scope.region}.{short}"))
+            and (one.service_name in names or short_name(one.service_name) == short)
         ),
         key=lambda one: one.endpoint_id,
     )

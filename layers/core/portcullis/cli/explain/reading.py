@@ -200,7 +200,7 @@ class Reader:
         return read(self._ec2, operation, key, {"vpc-id": [vpc_id]}, **paging)
 
     def _is_asked_for(self, name: str) -> bool:
-        """Tell whether a full name (``com.amazonaws.eu-west-1.ecr.api``) is that of the service."""
+        """Tell whether a full name (the domain, the Region, ``ecr.api``) is that of the service."""
         return name.partition(f".{self._region}.")[2] == self.question.service
 
     def _service(self) -> Service:
