@@ -121,6 +121,7 @@ class Stage:
             "AWS_SESSION_TOKEN": issued["SessionToken"],
             "AWS_DEFAULT_REGION": region,
             "AWS_CONFIG_FILE": os.devnull,
+            "COLUMNS": "76",
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
         result = CliRunner().invoke(main, list(arguments), env=environment)

@@ -187,7 +187,7 @@ def _screen(lines: list[str]) -> None:
     for line in lines:
         margin = " " * (len(line) - len(line.lstrip()))
         wrapped = textwrap.wrap(
-            line,
+            line.strip(),
             _WIDTH,
             initial_indent=f"    {margin}",
             subsequent_indent=f"      {margin}",

@@ -12,7 +12,7 @@ import functools
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -384,9 +384,13 @@ def _dependent(call: calls.Call, needed: list[Request]) -> list[Request]:
         return [Request("route53:AssociateVPCWithHostedZone")] if private_dns else []
     if call.action != "CreateInstanceConnectEndpoint":
         return []
-    places = [one.resource for one in needed if one.resource and re.search(":(subnet|security-group)/", one.resource)]
+    also = [
+        replace(one, action="ec2:CreateNetworkInterface")
+        for one in needed
+        if one.resource and re.search(":(subnet|security-group)/", one.resource)
+    ]
     created = f"arn:aws:ec2:{call.region}:{call.account_id}:network-interface/*"
-    also = [Request("ec2:CreateNetworkInterface", one) for one in (*places, created)]
+    also.append(Request("ec2:CreateNetworkInterface", created))
     if ec2_instance_connect.needs_role(call.account_id):
         service, name = ec2_instance_connect.SERVICE, ec2_instance_connect.ROLE_NAME
         role = f"arn:aws:iam::{call.account_id}:role/aws-service-role/{service}/{name}"

@@ -64,7 +64,7 @@ def _interface(stage: Stage) -> Iterator[Check]:
     stage.settle()
     wanted = ("--policy", stage.props["policy"], "--control", "VPCE.3")
     plan = stage.ask("plan", *wanted)
-    (planned,) = [one for one in plan["decisions"] if one["resource_id"] == vpc_id]
+    (planned,) = [one for one in plan["findings"] if one["resource_id"] == vpc_id]
     yield "what the plan would do", (planned["would"], len(planned["actions"])), ("propose", 2)
     stage.read("VPCE.3", vpc_id)
     stage.portcullis("approve", stage.finding_id("VPCE.3", vpc_id), "--yes")
@@ -76,6 +76,7 @@ def _interface(stage: Stage) -> Iterator[Check]:
 
 
 def _centralised(stage: Stage) -> Iterator[Check]:
+    stage.move("222233334444", "ap-northeast-1")
     vpc_id = stage.create_vpc("10.22.0.0/16", {"network": "private"})
     stage.create_subnet(vpc_id, "10.22.0.0/24")
     stage.ec2.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": True})
@@ -94,6 +95,7 @@ def _centralised(stage: Stage) -> Iterator[Check]:
 
 
 def _policy(stage: Stage) -> Iterator[Check]:
+    stage.move("444455556666", "eu-west-1")
     vpc_id = stage.props["private vpc"]
     stage.later(minutes=6)
     stage.read("VPCE.5", vpc_id)
@@ -116,7 +118,7 @@ def _policy(stage: Stage) -> Iterator[Check]:
 
 def _connect(stage: Stage) -> Iterator[Check]:
     stage.move("222233334444", "eu-west-1")
-    vpc_id = stage.create_vpc("10.23.0.0/16", {"network": "private"})
+    vpc_id = stage.create_vpc("10.23.0.0/16", {"connect": "ssh"})
     subnet_id = stage.create_subnet(vpc_id, "10.23.0.0/24")
     group_id = stage.create_group(vpc_id, "application")
     instance_id = stage.launch({"Name": "app"}, SubnetId=subnet_id, SecurityGroupIds=[group_id])

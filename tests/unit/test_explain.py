@@ -632,11 +632,19 @@ class TestPrinting:
             "",
             "i-1 in subnet-1",
             "  1  FAILED   profile          seen [ROLE.1]",
-            "                               to do: aws do",
+            "     to do: aws do",
             "  2  -        endpoint-policy  seen",
             "",
             "No: 1 of 2 steps failed (profile).",
         ]
+
+    def test_a_long_text_goes_on_in_its_column(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As wide as the terminal; what is to be done stays in one line, to be copied."""
+        monkeypatch.setenv("COLUMNS", "70")
+        long = replace(self.ANSWER.steps[0], evidence="word " * 20, remedy="aws " * 40)
+        lines = click.unstyle(printing.table("i-1", BUCKETS, [replace(self.ANSWER, steps=(long,))])).splitlines()
+        assert [len(line) <= 70 for line in lines].count(False) == 1
+        assert lines[4].startswith(" " * 31 + "word")
 
     def test_a_table_for_a_vpc(self) -> None:
         """It says that only the network is judged."""

@@ -134,12 +134,12 @@ def security_group(place: Place, machine: Machine, way: Way) -> Step:
         or targets.prefix_list_id in listing
         or any(set(rule.group_ids) & set(targets.group_ids) for rule in rules)
     ):
-        return Step(GROUP, Status.PASSED, f"{named} let port 443 out to {targets.what}")
-    evidence = f"{named} do not let port 443 out to {targets.what}, or not to all"
+        return Step(GROUP, Status.PASSED, f"{named}: port 443 out to {targets.what} is let through")
+    evidence = f"{named}: port 443 out to {targets.what} is not let through, or not to all"
     if own:
         return Step(GROUP, Status.UNKNOWN, f"{evidence}, unless {listed(own)} name it")
     if reach is _Reach.PART and not targets.is_exact:
-        return Step(GROUP, Status.UNKNOWN, f"{named} let port 443 out to a part of {targets.what}")
+        return Step(GROUP, Status.UNKNOWN, f"{named}: port 443 out to {targets.what} is let through in part")
     return Step(GROUP, Status.FAILED, evidence, _authorize("egress", machine.group_ids[0], place.network, targets))
 
 
@@ -153,12 +153,12 @@ def admission(place: Place, endpoint: Endpoint) -> tuple[Status, str, str]:
     groups = {group_id for rule in rules for group_id in rule.group_ids}
     reach = _reach(place.sources, [(True, cidr) for rule in rules for cidr in rule.cidrs])
     if reach is _Reach.ALL or groups & callers:
-        return Status.PASSED, f"its {named} let port 443 in", ""
+        return Status.PASSED, f"its {named}: port 443 is let in", ""
     listing = sorted({name for rule in rules for name in rule.prefix_list_ids} | (set() if callers else groups))
     if listing:
-        return Status.UNKNOWN, f"its {named} let port 443 in from {listed(listing)} only, which were not checked", ""
+        return Status.UNKNOWN, f"its {named}: port 443 is let in from {listed(listing)} only, not checked", ""
     remedy = _authorize("ingress", endpoint.group_ids[0], place.network, _Targets(place.sources, "the subnet"))
-    return Status.FAILED, f"its {named} do not let port 443 in", remedy
+    return Status.FAILED, f"its {named}: port 443 is not let in", remedy
 
 
 def _targets(place: Place, way: Way) -> _Targets:
