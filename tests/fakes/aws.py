@@ -308,7 +308,7 @@ class FakeAws:
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
         self.events: list[dict[str, Any]] = []
-        self.scopes: list[Scope] = []
+        self.observed: list[tuple[Scope, Needs]] = []
         self.caller = "developer"
         self.performed: list[tuple[Work, Action]] = []
         self.asked_for_buckets = False
@@ -343,7 +343,7 @@ class FakeAws:
         with self.calls.making("observe"):
             self._admit(scope.account_id)
             place = self.region(scope.account_id, scope.region)
-            self.scopes.append(scope)
+            self.observed.append((scope, needs))
             vpcs = {key: place.seen(key) for key in place.vpcs if scope.everything or key in scope.vpc_ids}
             instances = {
                 key: instance

@@ -29,7 +29,7 @@ def detect(hub: Hub) -> None:
     """Deploy a policy that changes nothing."""
     policy = json.loads(hub.policy_path.read_text(encoding="utf-8"))
     for control in policy["controls"].values():
-        control["mode"] = "detect"
+        control["mode"] = "off" if control["mode"] == "off" else "detect"
     hub.policy_path.write_text(json.dumps(policy), encoding="utf-8")
 
 

@@ -275,7 +275,7 @@ def test_what_a_modification_leaves_is_told_where_aws_does_not(
         (REMOVE_SUBNET, Made("old", (), ("subnet-0", "subnet-1")), Made("old", (), ("subnet-0",))),
         (REMOVE, None, Made("new", ("rtb-0", "rtb-9"), (), "d")),
         (SET, Made("old", ("rtb-0",), (), "d"), Made("old", ("rtb-0",), (), digest(TIGHT))),
-        (SET, None, Made("new", ("rtb-0", "rtb-9"), (), digest(TIGHT))),
+        (SET, None, Made("new", (), (), digest(TIGHT))),
         (DELETE, Made("old"), None),
         (DELETE_CONNECT, Made("old"), None),
         (DELETE_GROUP, None, None),

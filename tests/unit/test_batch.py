@@ -352,7 +352,7 @@ class TestForgedEvents:
 
         assert world.queue.sent
         assert {(target.account_id, target.region) for target in world.queue.sent} == {(ACCOUNT, REGION)}
-        assert {(scope.account_id, scope.region) for scope in world.aws.scopes} == {(ACCOUNT, REGION)}
+        assert {(scope.account_id, scope.region) for scope, _ in world.aws.observed} == {(ACCOUNT, REGION)}
         assert {(w.target.account_id, w.target.region) for w, _ in world.aws.performed} <= {(ACCOUNT, REGION)}
         assert {(account_id, region) for account_id, region, _ in world.hub.findings} <= {(ACCOUNT, REGION)}
         assert victim.endpoints == {}

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from portcullis.endpoint_policies import FULL_ACCESS, digest
-from portcullis.model import CONTROL_TAG, OWNERSHIP_TAG, Ask, Caller, Cause, Conflict, InterfaceService, Request, Target
+from portcullis.model import (
+    CONTROL_TAG,
+    OWNERSHIP_TAG,
+    Ask,
+    Caller,
+    Cause,
+    Conflict,
+    InterfaceService,
+    Needs,
+    Request,
+    Target,
+)
 from portcullis.ports import Changes
 from portcullis.surroundings import NetworkInterface, Surroundings
 
@@ -300,3 +311,54 @@ def test_a_group_that_was_left_behind_does_not_keep_a_vpc_from_being_deleted() -
     world.process(60)
     assert actions(world) == ["DeleteSecurityGroup"]
     assert place.link.groups == {}
+
+
+class TestWhatIsObserved:
+    """What only some scopes need is looked for where they match."""
+
+    SCOPED: ClassVar[dict[str, Any]] = {
+        "controls": {"VPCE.1": {"mode": "remediate"}},
+        "scopes": [
+            {
+                "name": "private",
+                "where": {"tags": {"network": "private"}},
+                "controls": {"VPCE.3": {"mode": "approve", "services": ["ssm"]}},
+            },
+            {
+                "name": "workers",
+                "where": {"tags": {"role": "worker"}},
+                "controls": {"ROLE.2": {"mode": "detect", "actions": ["s3:ListAllMyBuckets"]}},
+            },
+        ],
+    }
+
+    def looked(self, *tagged: str) -> World:
+        """Sweep two VPCs and two instances, of which some have the tags of the scopes."""
+        world = World(careful_policy(self.SCOPED))
+        place = world.aws.region()
+        place.link.services.update(SERVICES)
+        for _ in range(2):
+            vpc_id, instance_id = place.create_vpc(), place.launch_instance()
+            place.link.add_subnet(vpc_id, f"{REGION}a")
+            if vpc_id in tagged:
+                place.vpcs[vpc_id] = replace(place.vpcs[vpc_id], tags={"network": "private"})
+            if instance_id in tagged:
+                place.tag_instance(instance_id, role="worker")
+        world.sweep()
+        return world
+
+    def test_where_none_matches_nothing_more_is_read(self) -> None:
+        """One observation, of what is needed everywhere."""
+        world = self.looked()
+        assert [(scope.everything, needs) for scope, needs in world.aws.observed] == [(True, Needs())]
+
+    def test_where_one_matches_that_one_is_observed_closer(self) -> None:
+        """The VPC and the instance, and not their neighbours; both verdicts are there."""
+        world = self.looked("vpc-0001", "i-0001")
+        (_, first), (scope, second) = world.aws.observed
+        assert first == Needs()
+        assert (set(scope.vpc_ids), set(scope.instance_ids)) == ({"vpc-0001"}, {"i-0001"})
+        assert second.interface_services == {"ssm"}
+        assert "s3:ListAllMyBuckets" in second.role_actions
+        assert world.hub.state("vpc-0001", "VPCE.3") == "FAILED"
+        assert world.hub.find("vpc-0002", "VPCE.3") is None

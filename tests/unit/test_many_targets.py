@@ -37,8 +37,8 @@ class TestManyTargets:
         counts = world.calls.counts()
         assert counts["observe"] == counts["load"] == 1
         assert counts["import"] == 2
-        assert world.aws.scopes[0].vpc_ids == frozenset(ids)
-        assert not world.aws.scopes[0].everything
+        assert world.aws.observed[0][0].vpc_ids == frozenset(ids)
+        assert not world.aws.observed[0][0].everything
 
     def test_each_account_and_region_is_looked_at_once(self) -> None:
         """Targets in three places are three looks, whatever their order."""

@@ -141,10 +141,12 @@ class TestRecorder:
         vpc_id, other = place.create_vpc(), place.create_vpc()
         instance_id = place.launch_instance()
         place.surroundings[vpc_id] = Surroundings({"subnet-1": "acl-1"}, buckets=("b",), unread_buckets=1)
-        recorder = Recorder(world.aws, buckets=True)
         needs = Needs(frozenset({"p"}))
+        recorder = Recorder(world.aws, needs, buckets=True)
 
-        snapshot = recorder.observe(WHOLE, needs)
+        snapshot = recorder.observe(WHOLE, Needs())
+        again = recorder.observe(Scope(ACCOUNT, REGION, frozenset({vpc_id})), needs)
+        assert again.vpcs == {vpc_id: snapshot.vpcs[vpc_id]}
 
         assert recorder.surroundings(ACCOUNT, REGION, [vpc_id], buckets=False) == {
             vpc_id: Surroundings({"subnet-1": "acl-1"})
@@ -162,7 +164,7 @@ class TestRecorder:
     def test_without_a_vpc_nothing_is_around(self) -> None:
         """And no call is made for it."""
         world = World()
-        recorder = Recorder(world.aws, buckets=False)
+        recorder = Recorder(world.aws, Needs(), buckets=False)
         recorder.observe(WHOLE, Needs())
         assert recorder.seen[0].surroundings == {}
         assert world.calls.made == ["observe"]

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from portcullis.cli import main, recording
 from portcullis.controls import CONTROLS
-from portcullis.deciding import Decider
-from portcullis.model import InstanceConnectEndpoint, Scope
+from portcullis.deciding import needs_of
+from portcullis.model import InstanceConnectEndpoint, Needs, Scope
 from portcullis.policy import parse
 from portcullis.surroundings import Surroundings
 
@@ -48,8 +48,8 @@ class Desk:
     def record(self, *, units: tuple[str, ...] = ()) -> None:
         """Record the world, as far as the policy looks at it."""
         policy = parse(json.loads((self.folder / "policy.yaml").read_text(encoding="utf-8")))
-        recorder = recording.Recorder(self.world.aws, buckets=False)
-        recorder.observe(Scope(ACCOUNT, REGION, everything=True), Decider(self.world.ports, policy, CONTROLS).needs)
+        recorder = recording.Recorder(self.world.aws, needs_of(policy, CONTROLS), buckets=False)
+        recorder.observe(Scope(ACCOUNT, REGION, everything=True), Needs())
         seen = tuple(replace(one, units=units) for one in recorder.seen)
         self.write("seen.json", recording.write(recording.Recording(AT, seen)))
 

@@ -113,7 +113,7 @@ class TestLook:
         assert world.loop.sweep(ACCOUNT, REGION, "t") == []
 
         assert world.calls.made == ["open_records", "observe", *calls]
-        assert world.aws.scopes[0].everything
+        assert world.aws.observed[0][0].everything
         vpcs, instances, filed, queued = (int(n) for n in re.findall(r"[0-9]+", world.journal.entries[-1].message))
         assert (vpcs, instances, filed + queued) == (1000, 0, 1000)
 

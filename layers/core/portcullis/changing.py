@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 
 from portcullis.actions import encode, left_by
 from portcullis.ledger import EVERYTHING, Breach, Change, Hold, Progress
-from portcullis.model import Kind, Made, Needs, Outcome, Result, Scope
+from portcullis.model import Kind, Made, Outcome, Result, Scope
 from portcullis.plan import BY_POLICY, DAY, moment, while_stopped
 from portcullis.ports import Changes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from portcullis.actions import Action
     from portcullis.ledger import ResourceState
-    from portcullis.model import Resource, Work
+    from portcullis.model import Resource, Snapshot, Work
     from portcullis.policy import Limits
     from portcullis.ports import Ports
 
@@ -50,6 +51,7 @@ UNDONE = "undone by"
 """How ``Change.by`` begins when a person asked for a change to be taken back."""
 
 _MOST_APPLIED = 50
+_ONE_LOOK = timedelta(minutes=1)  # what is changed within it counts once: a VPC may lack ten endpoints
 _PROGRESS = {Result.APPLIED: Progress.APPLIED, Result.FAILED: Progress.FAILED, Result.NEEDLESS: Progress.FAILED}
 
 
@@ -71,13 +73,13 @@ class Changer:
     Args:
         ports: The world.
         limits: How many changes the policy admits.
-        needs: What the policy makes a look observe.
+        observe: Observes a scope.
     """
 
-    def __init__(self, ports: Ports, limits: Limits, needs: Needs) -> None:
+    def __init__(self, ports: Ports, limits: Limits, observe: Callable[[Scope], Snapshot]) -> None:
         self._ports = ports
         self._limits = limits
-        self._needs = needs
+        self._observe = observe
 
     def recover(self, state: ResourceState, resource: Resource | None, leave_alone: timedelta) -> ResourceState:
         """Bring a change that was begun and not ended to its end, if what is there tells how it ended.
@@ -201,7 +203,7 @@ class Changer:
         target, ids = work.target, {work.target.kind: frozenset({str(work.target.resource_id)})}
         none = frozenset[str]()
         scope = Scope(target.account_id, target.region, ids.get(Kind.VPC, none), ids.get(Kind.INSTANCE, none))
-        resource = self._ports.observer.observe(scope, self._needs).get(target.kind, str(target.resource_id))
+        resource = self._observe(scope).get(target.kind, str(target.resource_id))
         if made := change.action.made_in(resource, change.change_id):
             return Outcome(change.action, Result.APPLIED, made, _SEEN, left_by(resource, made))
         if made := change.action.essence().made_in(resource, change.change_id):
@@ -261,7 +263,9 @@ def _applied(change: Change, state: ResourceState) -> ResourceState:
     else:
         applied[change.change_id] = (action.control_id, change.made)
     applied = dict(list(applied.items())[-_MOST_APPLIED:])
-    changed_at = (*state.changed_at, change.begun_at) if change.by == BY_POLICY else state.changed_at
+    changed_at = state.changed_at
+    if change.by == BY_POLICY and all(change.begun_at - when >= _ONE_LOOK for when in changed_at):
+        changed_at = (*changed_at, change.begun_at)
     return replace(state, made=made, applied=applied, changed_at=changed_at)
 
 

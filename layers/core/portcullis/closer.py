@@ -107,7 +107,7 @@ class CloserLook:
         self._ports = ports
         self._decider = decider
         self._filer = filer
-        self._changer = Changer(ports, policy.limits, decider.needs)
+        self._changer = Changer(ports, policy.limits, decider.observe)
         self._withdrawer = Withdrawer(ports, self._changer)
 
     def look(self, place: Place, work: Mapping[Target, Sequence[Work]]) -> dict[Target, Answer]:

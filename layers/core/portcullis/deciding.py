@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from portcullis import prices
 from portcullis.impact import assess
 from portcullis.ledger import ResourceState
-from portcullis.model import Kind, Needs
+from portcullis.model import Kind, Needs, Scope
 from portcullis.plan import Circumstances, Judge, respond
+from portcullis.policy import Mode
 from portcullis.ports import Changes
 from portcullis.settling import digest, window_of
 
@@ -21,11 +22,31 @@ if TYPE_CHECKING:
 
     from portcullis.controls import Control
     from portcullis.findings import Place
-    from portcullis.model import Cause, RecordKey, Scope, Snapshot
+    from portcullis.model import Cause, RecordKey, Snapshot
     from portcullis.plan import Decision
     from portcullis.policy import Policy
     from portcullis.ports import Ports
     from portcullis.surroundings import Surroundings
+
+
+def needs_of(policy: Policy, controls: Sequence[Control]) -> Needs:
+    """Return what a look has to observe for some controls, as far as the policy switches them on anywhere."""
+    return reduce(or_, (one.needs(policy) for one in controls if policy.enabled(one.id)), Needs())
+
+
+def _merged(first: Snapshot, more: Snapshot) -> Snapshot:
+    """Put what a closer observation of some resources saw in the place of what was seen of them first."""
+    kept_vpcs = {name: one for name, one in first.vpcs.items() if name not in more.scope.vpc_ids}
+    kept_instances = {name: one for name, one in first.instances.items() if name not in more.scope.instance_ids}
+    return replace(
+        first,
+        vpcs={**kept_vpcs, **more.vpcs},
+        instances={**kept_instances, **more.instances},
+        profiles={**first.profiles, **more.profiles},
+        interface_services={**first.interface_services, **more.interface_services},
+        permissions={**first.permissions, **more.permissions},
+        host_management=first.host_management if more.host_management is None else more.host_management,
+    )
 
 
 class Decider:
@@ -41,18 +62,41 @@ class Decider:
         self._ports = ports
         self._policy = policy
         self.controls = controls
-        wanted = (control.needs(policy) for control in controls if policy.enabled(control.id))
-        self.needs = reduce(or_, wanted, Needs())
+        self.needs = needs_of(policy, controls)
+        everywhere = [one for one in controls if policy.enabled_everywhere(one.id)]
+        self._needs_everywhere = needs_of(policy, everywhere)
+        self._elsewhere = [one for one in controls if one not in everywhere and needs_of(policy, [one]) != Needs()]
         self.followed = {name for one in controls if policy.enabled(one.id) for name in one.follows}
 
     def judge(self, place: Place) -> Judge:
         """Return who judges the resources of an account and Region; raises what Directory.units_of raises."""
-        units = self._ports.directory.units_of(place.account_id) if self._policy.needs_units else ()
-        return Judge(self._policy, place.account_id, place.region, units, self.controls)
+        return self._judge(place.account_id, place.region, self.controls)
+
+    def _judge(self, account_id: str, region: str, controls: Sequence[Control]) -> Judge:
+        units = self._ports.directory.units_of(account_id) if self._policy.needs_units else ()
+        return Judge(self._policy, account_id, region, units, controls)
 
     def observe(self, scope: Scope) -> Snapshot:
-        """Observe a scope; raises what Observer.observe raises."""
-        return self._ports.observer.observe(scope, self.needs)
+        """Observe a scope; raises what Observer.observe and Directory.units_of raise.
+
+        What only some scopes of the policy need is looked for where they match: tags are known by then.
+        """
+        snapshot = self._ports.observer.observe(scope, self._needs_everywhere)
+        if not self._elsewhere:
+            return snapshot
+        judge = self._judge(scope.account_id, scope.region, self._elsewhere)
+        ids = {
+            kind: frozenset(
+                name
+                for name, resource in snapshot.resources(kind).items()
+                if any(one.mode is not Mode.OFF for one in judge.settings(resource, (kind, name)))
+            )
+            for kind in (Kind.VPC, Kind.INSTANCE)
+        }
+        if not any(ids.values()):
+            return snapshot
+        narrow = Scope(scope.account_id, scope.region, ids[Kind.VPC], ids[Kind.INSTANCE])
+        return _merged(snapshot, self._ports.observer.observe(narrow, self.needs))
 
     def open_windows(
         self,

@@ -95,8 +95,8 @@ class ResourceState:
 
     ``pending`` is the change that was begun and not ended. ``holds`` are by control id, or EVERYTHING. ``made`` maps
     ids of endpoints, associations and groups to how we left them; ``applied`` maps the changes that were applied and
-    not taken back, in their order, to their control and what each made; ``changed_at`` lists the automatic changes
-    of the last day; ``again_at`` is the time for which a look is scheduled.
+    not taken back, in their order, to their control and what each made; ``changed_at`` lists when the policy changed it
+    within the last day; ``again_at`` is the time for which a look is scheduled.
     """
 
     kind: Kind

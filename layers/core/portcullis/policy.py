@@ -139,6 +139,10 @@ class Policy:
         setting = ("controls", control_id, "mode")
         return any(block.values.get(setting, Mode.OFF) is not Mode.OFF for block in (self.top, *self.scopes))
 
+    def enabled_everywhere(self, control_id: str) -> bool:
+        """Tell whether a control is on at the top level, and so wherever no scope switches it off."""
+        return self.top.values.get(("controls", control_id, "mode"), Mode.OFF) is not Mode.OFF
+
     def _of(self, control_id: str) -> _Rules:
         return self._rules.get(control_id, self._rules[""])
 

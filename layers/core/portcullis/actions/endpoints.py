@@ -220,8 +220,9 @@ class SetEndpointPolicy(_Modification):
         return left_by(resource, self.endpoint_id) | {"policy_digest": digest(self.document)}
 
     def own(self, known: Made | None, left: Made) -> Made | None:
-        """See Action."""
-        return replace(known or left, policy_digest=digest(self.document))
+        """An endpoint that is not in the ledger does not become ours by its policy: it may not be deleted."""
+        known = known or replace(left, route_table_ids=(), subnet_ids=())
+        return replace(known, policy_digest=digest(self.document))
 
     def inverse(self, made: str, before: Mapping[str, Any], resource: Resource | None) -> Action | None:
         """See Action."""

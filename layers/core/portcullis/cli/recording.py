@@ -102,21 +102,25 @@ class Recorder:
 
     Args:
         observer: The Observer port.
+        needs: All that the policy makes any look observe.
         buckets: Whether bucket policies are wanted anywhere.
     """
 
-    def __init__(self, observer: Observer, *, buckets: bool) -> None:
+    def __init__(self, observer: Observer, needs: Needs, *, buckets: bool) -> None:
         self._observer = observer
+        self._needs = needs
         self._buckets = buckets
         self.seen: tuple[Seen, ...] = ()
 
     def observe(self, scope: Scope, needs: Needs) -> Snapshot:
-        """Read what the scope names. See ports.Observer."""
-        snapshot = self._observer.observe(scope, needs)
+        """Read all that may be needed of everything, once; what is asked for afterwards is taken from that."""
+        if not scope.everything:
+            return Recording("", self.seen).observe(scope, needs)
+        snapshot = self._observer.observe(scope, self._needs)
         vpc_ids, around = sorted(snapshot.vpcs), dict[str, Surroundings]()
         if vpc_ids:
             around |= self._observer.surroundings(scope.account_id, scope.region, vpc_ids, buckets=self._buckets)
-        self.seen += (Seen(snapshot, needs, around),)
+        self.seen += (Seen(snapshot, self._needs, around),)
         return snapshot
 
     def surroundings(
