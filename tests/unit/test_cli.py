@@ -185,7 +185,7 @@ class TestDocs:
         page = controls_page.render(CONTROLS)
         for control in CONTROLS:
             assert f"\n## {control.id}: {control.title}\n" in page
-            for text in (control.why, control.fix, control.risk, control.related, *control.observes):
+            for text in (control.checks, control.why, control.fix, control.risk, control.related, *control.observes):
                 assert text in page
             for one in (*controls_page.OF_EVERY_CONTROL, *control.parameters):
                 assert f"- `{one.name}` (default " in page

@@ -53,6 +53,7 @@ def render(controls: Iterable[Control]) -> str:
 def _section(control: Control) -> str:
     return (
         f"\n## {control.id}: {control.title}\n\n"
+        f"**What it checks.** {control.checks}\n\n"
         f"**Why.** {control.why}\n\n"
         f"**What Portcullis changes** (in mode `remediate`, or when approved). {control.fix}\n\n"
         f"**What can go wrong.** {control.risk}\n\n"

@@ -49,6 +49,7 @@ class Control(Rule):
     observe for it beside the basics, given what the policy says.
     """
 
+    checks: str
     why: str
     fix: str
     risk: str

@@ -59,6 +59,11 @@ def gateway_control(control_id: str, *, service: str, required: tuple[str, ...],
         severity="MEDIUM",
         kind=Kind.VPC,
         docs="https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html",
+        checks=(
+            "Whether gateway endpoints of the service cover, all together, the main route table and every table with a "
+            "subnet association. That one exists is not enough: it may be on no table. Edge tables (of internet and "
+            "virtual private gateways) cannot hold the route and are left out. An interface endpoint does not count."
+        ),
         why=(
             f"Without the route, an instance in a private subnet reaches {service} through a NAT gateway that "
             "bills every gigabyte, or not at all."

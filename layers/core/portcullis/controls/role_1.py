@@ -96,6 +96,10 @@ ROLE_1 = Control(
     severity="MEDIUM",
     kind=Kind.INSTANCE,
     docs="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/iam-roles-for-amazon-ec2.html",
+    checks=(
+        "Whether an instance has an instance profile, and whether that holds a role: a profile may be empty, and its "
+        "name says nothing. Instances that are managed by others (Auto Scaling, EKS, EMR, ...) are only reported."
+    ),
     why="Without a role, programs on the instance have no credentials, or people copy long-lived keys onto it.",
     fix="Associates the default instance profile with an instance that has none. Never replaces a profile.",
     risk=(

@@ -174,6 +174,12 @@ ROLE_2 = Control(
     severity="MEDIUM",
     kind=Kind.INSTANCE,
     docs="https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_testing-policies.html",
+    checks=(
+        "Whether IAM's simulator allows the role of an instance each of the actions that you name, with its policies, "
+        "its permissions boundary and the organisation's service control policies; or, with `managed_policies`, "
+        "whether the policies that you name are attached. Where Systems Manager manages hosts by default, a role need "
+        "not allow what only its agent needs. Instances without a role are ROLE.1's."
+    ),
     why=(
         "A role is there, the network is open, and the call is refused all the same: the agent does not register, or "
         "`aws s3 ls` prints an error. Who looks at the instance sees neither its policies nor the organisation's."

@@ -193,6 +193,12 @@ VPCE_3 = Control(
     severity="MEDIUM",
     kind=Kind.VPC,
     docs="https://docs.aws.amazon.com/vpc/latest/privatelink/create-interface-endpoint.html",
+    checks=(
+        "Whether something in the VPC answers privately for each service that you name: an interface endpoint with "
+        "private DNS, in a subnet, whose security groups admit HTTPS from anybody; or a private hosted zone for the "
+        "service's name, as a centralised design has it. Before it proposes one, whether the VPC's DNS attributes "
+        "allow private names, and which zones have the service, a subnet and free addresses."
+    ),
     why=(
         "Without one, an instance in a private subnet reaches the API of a service through a NAT gateway and public "
         "addresses, or not at all: no Systems Manager session, no secret, no container image."

@@ -198,6 +198,10 @@ VPCE_4 = Control(
     severity="LOW",
     kind=Kind.VPC,
     docs="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/connect-with-ec2-instance-connect-endpoint.html",
+    checks=(
+        "Whether the VPC has an EC2 Instance Connect Endpoint that works, whether its security groups let out to the "
+        "ports that you name, and whether each set of security groups that instances have admits it there."
+    ),
     why=(
         "Without a way in, people give instances public addresses, keep bastion hosts or open SSH to the internet. The "
         "endpoint lets in whom IAM allows, and needs none of these."

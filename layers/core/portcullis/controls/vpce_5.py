@@ -110,6 +110,10 @@ VPCE_5 = Control(
     severity="MEDIUM",
     kind=Kind.VPC,
     docs="https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html",
+    checks=(
+        "Whether the endpoints of the services that you name have the policy that you name for them, filled in for "
+        "this partition, Region and account. What two policies mean is compared, not how they are written."
+    ),
     why=(
         "AWS gives an endpoint a policy that allows everything: whoever is in the VPC can use it with credentials of "
         "another organisation, and carry data to buckets and tables of others. An endpoint policy that names the "
