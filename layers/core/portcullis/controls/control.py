@@ -18,6 +18,19 @@ def _nothing(_: Policy) -> Needs:
     return Needs()
 
 
+OF_VPCS = (
+    "ec2:DescribeInstances",
+    "ec2:DescribeNetworkAcls",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribePrefixLists",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeVpcEndpoints",
+    "ec2:DescribeVpcs",
+)
+"""The IAM actions with which a VPC is observed, and what a change to it would touch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What a finding says of the rule that was broken. ``docs`` is a page of AWS about the matter."""

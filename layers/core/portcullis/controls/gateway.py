@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portcullis.actions import AddRouteTables, CreateGatewayEndpoint, listed
-from portcullis.controls.control import Control, Parameter
+from portcullis.controls.control import OF_VPCS, Control, Parameter
 from portcullis.model import Evaluation, Kind, RouteTable, Snapshot, Status, Vpc, VpcEndpoint
 
 if TYPE_CHECKING:
@@ -21,19 +21,7 @@ if TYPE_CHECKING:
     from portcullis.actions import Action
     from portcullis.policy import Settings
 
-_OBSERVES = (
-    "ec2:DescribeInstances",
-    "ec2:DescribeNetworkAcls",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribePrefixLists",
-    "ec2:DescribeRouteTables",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeVpcEndpointServices",
-    "ec2:DescribeVpcEndpoints",
-    "ec2:DescribeVpcs",
-    "s3:GetBucketPolicy",
-    "s3:ListAllMyBuckets",
-)
+_OBSERVES = (*OF_VPCS, "ec2:DescribeVpcEndpointServices", "s3:GetBucketPolicy", "s3:ListAllMyBuckets")
 _REMEDIATES = ("ec2:CreateTags", "ec2:CreateVpcEndpoint", "ec2:DeleteVpcEndpoints", "ec2:ModifyVpcEndpoint")
 
 _COVERING_STATES = ("available", "pending")

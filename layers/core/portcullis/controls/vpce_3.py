@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portcullis.actions import CreateInterfaceEndpoint, listed
-from portcullis.controls.control import Control, Parameter
+from portcullis.controls.control import OF_VPCS, Control, Parameter
 from portcullis.model import Evaluation, Kind, Needs, Status, Subnet
 
 if TYPE_CHECKING:
@@ -221,17 +221,10 @@ VPCE_3 = Control(
         "name. The quota is 50 interface endpoints per VPC."
     ),
     observes=(
-        "ec2:DescribeInstances",
-        "ec2:DescribeNetworkAcls",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribePrefixLists",
-        "ec2:DescribeRouteTables",
-        "ec2:DescribeSecurityGroups",
+        *OF_VPCS,
         "ec2:DescribeSubnets",
         "ec2:DescribeVpcAttribute",
         "ec2:DescribeVpcEndpointServices",
-        "ec2:DescribeVpcEndpoints",
-        "ec2:DescribeVpcs",
         "route53:ListHostedZonesByVPC",
     ),
     remediates=(

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from portcullis.actions import AdmitInstanceConnect, CreateInstanceConnectEndpoint, listed
-from portcullis.controls.control import Control, Parameter
+from portcullis.controls.control import OF_VPCS, Control, Parameter
 from portcullis.model import Evaluation, Kind, Needs, Status
 
 if TYPE_CHECKING:
@@ -221,18 +221,7 @@ VPCE_4 = Control(
         "first one in an account creates a service-linked role. The way through network ACLs, and what prefix lists "
         "hold, is not judged."
     ),
-    observes=(
-        "ec2:DescribeInstanceConnectEndpoints",
-        "ec2:DescribeInstances",
-        "ec2:DescribeNetworkAcls",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribePrefixLists",
-        "ec2:DescribeRouteTables",
-        "ec2:DescribeSecurityGroups",
-        "ec2:DescribeSubnets",
-        "ec2:DescribeVpcEndpoints",
-        "ec2:DescribeVpcs",
-    ),
+    observes=(*OF_VPCS, "ec2:DescribeInstanceConnectEndpoints", "ec2:DescribeSubnets"),
     remediates=(
         "ec2:AuthorizeSecurityGroupEgress",
         "ec2:AuthorizeSecurityGroupIngress",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portcullis.actions import SetEndpointPolicy, listed, short_name
-from portcullis.controls.control import Control, Parameter
+from portcullis.controls.control import OF_VPCS, Control, Parameter
 from portcullis.endpoint_policies import digest, render
 from portcullis.model import Evaluation, Kind, Status
 
@@ -132,17 +132,7 @@ VPCE_5 = Control(
         "as far as they are known; others go into `buckets`. Begin in mode `detect` and with one account. The policy "
         "applies to new requests at once, without interrupting connections."
     ),
-    observes=(
-        "ec2:DescribeInstances",
-        "ec2:DescribeNetworkAcls",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribePrefixLists",
-        "ec2:DescribeRouteTables",
-        "ec2:DescribeSecurityGroups",
-        "ec2:DescribeVpcEndpointServices",
-        "ec2:DescribeVpcEndpoints",
-        "ec2:DescribeVpcs",
-    ),
+    observes=(*OF_VPCS, "ec2:DescribeVpcEndpointServices"),
     remediates=("ec2:ModifyVpcEndpoint",),
     evaluate=_evaluate,
     parameters=(
