@@ -236,9 +236,9 @@ def test_a_vpc_is_seen_with_all_that_an_interface_endpoint_needs(
     ec2, route53 = member("ec2", ACCOUNT), member("route53", ACCOUNT)
     vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     made = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24", AvailabilityZone=ZONE)["Subnet"]["SubnetId"]
-    tags = {OWNERSHIP_TAG: "true", CONTROL_TAG: "VPCE.3"}
+    name, tags = "portcullis-VPCE.3", {OWNERSHIP_TAG: "true", CONTROL_TAG: "VPCE.3"}
     given = [{"ResourceType": "security-group", "Tags": [{"Key": key, "Value": tags[key]} for key in tags]}]
-    group_id = ec2.create_security_group(VpcId=vpc_id, GroupName="ours", Description="d", TagSpecifications=given)[
+    group_id = ec2.create_security_group(VpcId=vpc_id, GroupName=name, Description="d", TagSpecifications=given)[
         "GroupId"
     ]
     opened = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
@@ -255,10 +255,10 @@ def test_a_vpc_is_seen_with_all_that_an_interface_endpoint_needs(
     found = seen.vpcs[vpc_id]
     assert found.subnets == (Subnet(made, ZONE),)
     everything = (GroupRule("-1", None, ("0.0.0.0/0",)),)
-    expected = SecurityGroup(group_id, "ours", (GroupRule("tcp", (443, 443), ("10.0.0.0/16",)),), everything, tags)
+    expected = SecurityGroup(group_id, name, (GroupRule("tcp", (443, 443), ("10.0.0.0/16",)),), everything, tags)
     assert found.groups[group_id] == expected
     assert found.group_of_ours("VPCE.3") == group_id
-    assert {group.name for group in found.groups.values()} == {"default", "ours"}
+    assert {group.name for group in found.groups.values()} == {"default", name}
     assert found.dns == Dns(support=True, hostnames=False)
     assert found.hosted_zones == {"ssm.example.com": f"account {ACCOUNT}"}
     assert seen.interface_services["ssm"] == seen.interface_services[SSM]
@@ -509,14 +509,20 @@ def test_zones_that_may_not_be_listed_are_not_known(place: Place, code: str) -> 
     assert (found.dns, found.hosted_zones) == (Dns(support=True, hostnames=True), {})
 
 
-def test_zones_that_may_be_listed_later_are_waited_for(place: Place) -> None:
-    """Route 53 answers five calls a second."""
+@pytest.mark.parametrize("pages", [0, 1])
+def test_zones_that_are_not_told_this_time_hide_nothing_else(place: Place, pages: int) -> None:
+    """Route 53 answers five calls a second for an account; a part of the zones is as good as none."""
     place.holds([vpc()])
     place.answers_dns()
+    page = {"HostedZoneSummaries": [zone("a.example.com")], "MaxItems": "100", "NextToken": "n"}
+    for _ in range(pages):
+        place.route53.expect("list_hosted_zones_by_vpc", page, ZONES)
     place.route53.refuse("list_hosted_zones_by_vpc", "Throttling")
 
-    with pytest.raises(TransientError, match="Throttling"):
-        place.look(INTERFACE)
+    found = place.see(INTERFACE)
+
+    assert (found.dns, found.hosted_zones) == (Dns(support=True, hostnames=True), None)
+    assert found.route_tables
 
 
 def test_a_vpc_that_goes_while_it_is_asked_for_is_looked_at_again(place: Place) -> None:

@@ -12,9 +12,9 @@ from portcullis.actions import (
     DeleteInstanceConnectEndpoint,
     StopAdmitting,
 )
-from portcullis.model import Outcome, Result
+from portcullis.model import CHANGE_TAG, OWNERSHIP_TAG, Outcome, Result
 
-from tests.adapters.remediating import CHANGE, Ec2, cidr_rule, tagged
+from tests.adapters.remediating import CHANGE, OTHER_CHANGE, Ec2, cidr_rule, tagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,15 +37,16 @@ def ec2(script: Callable[[str], Script]) -> Ec2:
     return Ec2(script("ec2"))
 
 
-def expect_rules(ec2: Ec2, *, again: bool = False) -> None:
-    """Expect the ways out to the VPC's blocks, and the end of the ways to everywhere."""
+def expect_rules(ec2: Ec2, *, again: bool = False, is_new: bool = False) -> None:
+    """Expect the ways out to the VPC's blocks; and in a new group the end of the ways to everywhere."""
     for rule in [cidr_rule(port, cidr) for port in (22, 3389) for cidr in CIDRS]:
         if again:
             ec2.script.refuse("authorize_security_group_egress", "InvalidPermission.Duplicate")
         else:
             request = {"GroupId": "sg-1", "IpPermissions": [rule]}
             ec2.script.expect("authorize_security_group_egress", {"Return": True}, request)
-    for where in ({"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}, {"Ipv6Ranges": [{"CidrIpv6": "::/0"}]}):
+    everywhere = ({"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}, {"Ipv6Ranges": [{"CidrIpv6": "::/0"}]})
+    for where in everywhere if is_new else ():
         if again:
             ec2.script.refuse("revoke_security_group_egress", "InvalidPermission.NotFound")
         else:
@@ -62,7 +63,7 @@ def expect_endpoint(ec2: Ec2, state: str = "create-in-progress", **more: Any) ->
 def test_an_endpoint_is_created_with_a_group_that_leads_to_the_vpc_only(ec2: Ec2) -> None:
     """No way in, and out only to the ports of the VPC's blocks; both carry our tags."""
     ec2.script.expect("create_security_group", {"GroupId": "sg-1"})
-    expect_rules(ec2)
+    expect_rules(ec2, is_new=True)
     expect_endpoint(ec2)
 
     outcome = ec2.perform(CREATE)
@@ -85,12 +86,34 @@ def test_an_endpoint_is_created_with_a_group_that_leads_to_the_vpc_only(ec2: Ec2
     assert "AuthorizeSecurityGroupIngress" not in ec2.script.calls
 
 
+def expect_found(ec2: Ec2, **tags: str) -> None:
+    """Expect the group's name to be taken, and who has it to be asked for."""
+    ec2.script.refuse("create_security_group", "InvalidGroup.Duplicate")
+    listed = [{"Key": key, "Value": value} for key, value in ({OWNERSHIP_TAG: "true"} | tags).items()]
+    filters = [{"Name": "vpc-id", "Values": ["vpc-1"]}, {"Name": "group-name", "Values": ["portcullis-VPCE.4"]}]
+    found = {"SecurityGroups": [{"GroupId": "sg-1", "Tags": listed}]}
+    ec2.script.expect("describe_security_groups", found, {"Filters": filters})
+
+
 def test_doing_it_again_is_harmless(ec2: Ec2) -> None:
-    """The group has its rules already, and the token is the same."""
-    expect_rules(ec2, again=True)
+    """The group of the same change has its rules already, and the token is the same."""
+    expect_found(ec2, **{CHANGE_TAG: CHANGE})
+    expect_rules(ec2, again=True, is_new=True)
     expect_endpoint(ec2, "create-complete")
 
-    assert ec2.perform(WITH_GROUP).result is Result.APPLIED
+    assert ec2.perform(CREATE).result is Result.APPLIED
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_group_that_was_there_loses_no_way_out(ec2: Ec2, *, is_named: bool) -> None:
+    """Something that runs may have it, whoever gave it our tags."""
+    if not is_named:
+        expect_found(ec2, **{CHANGE_TAG: OTHER_CHANGE})
+    expect_rules(ec2)
+    expect_endpoint(ec2)
+
+    assert ec2.perform(WITH_GROUP if is_named else CREATE).result is Result.APPLIED
+    assert "RevokeSecurityGroupEgress" not in ec2.script.calls
 
 
 def test_the_address_of_the_client_is_preserved_where_the_policy_wants_that(ec2: Ec2) -> None:
@@ -136,7 +159,7 @@ def test_a_token_that_is_answered_with_what_is_gone_makes_nothing(
 def test_a_quota_is_named_with_a_remedy(ec2: Ec2, code: str, told: str) -> None:
     """And the group that was made for it is not left behind."""
     ec2.script.expect("create_security_group", {"GroupId": "sg-1"})
-    expect_rules(ec2)
+    expect_rules(ec2, is_new=True)
     ec2.script.refuse("create_instance_connect_endpoint", code, "too many")
     ec2.script.expect("delete_security_group", {}, {"GroupId": "sg-1"})
 
@@ -194,19 +217,91 @@ def rule(port: int, **more: str) -> list[dict[str, Any]]:
     return [{"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "UserIdGroupPairs": [source]}]
 
 
-def test_a_group_of_instances_admits_the_endpoint_by_tagged_rules(ec2: Ec2) -> None:
-    """One a port, from the endpoint's group only; what is there already is fine."""
-    ec2.script.refuse("authorize_security_group_ingress", "InvalidPermission.Duplicate")
-    request = {
-        "GroupId": "sg-7",
-        "IpPermissions": rule(3389, Description="Made by Portcullis for VPCE.4"),
-        "TagSpecifications": tagged("security-group-rule", "VPCE.4"),
-    }
+ADMITTED = Outcome(ADMIT, Result.APPLIED, "sg-7", "Portcullis lets sg-7 admit sg-1 on TCP 22, 3389.")
+OTHERS = rule(22, Description=f"Made by Portcullis for VPCE.4: {OTHER_CHANGE}")
+
+
+def made(port: int) -> list[dict[str, Any]]:
+    """Return the IpPermissions of a rule of this change."""
+    return rule(port, Description=f"Made by Portcullis for VPCE.4: {CHANGE}")
+
+
+def expect_admission(ec2: Ec2, port: int) -> None:
+    """Expect a rule to be made."""
+    tags = tagged("security-group-rule", "VPCE.4")
+    request = {"GroupId": "sg-7", "IpPermissions": made(port), "TagSpecifications": tags}
     ec2.script.expect("authorize_security_group_ingress", {"Return": True}, request)
+
+
+def expect_duplicate(ec2: Ec2, *there: dict[str, Any]) -> None:
+    """Expect a rule that is there already, and the question whose it is."""
+    ec2.script.refuse("authorize_security_group_ingress", "InvalidPermission.Duplicate")
+    groups = {"SecurityGroups": [{"GroupId": "sg-7", "IpPermissions": list(there)}]}
+    ec2.script.expect("describe_security_groups", groups, {"GroupIds": ["sg-7"]})
+
+
+def expect_revocation(ec2: Ec2, port: int) -> None:
+    """Expect a rule to be taken back."""
+    request = {"GroupId": "sg-7", "IpPermissions": rule(port)}
+    ec2.script.expect("revoke_security_group_ingress", {"Return": True}, request)
+
+
+def test_a_group_of_instances_admits_the_endpoint_by_tagged_rules(ec2: Ec2) -> None:
+    """One a port, from the endpoint's group only."""
+    expect_admission(ec2, 22)
+    expect_admission(ec2, 3389)
+
+    assert ec2.perform(ADMIT) == ADMITTED
+
+
+def test_the_rule_of_an_earlier_try_is_fine(ec2: Ec2) -> None:
+    """The process died after it, or AWS's answer was lost: the rule says which change made it."""
+    everything = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-1"}]}
+    expect_duplicate(ec2, everything, *made(22))
+    expect_admission(ec2, 3389)
+
+    assert ec2.perform(ADMIT) == ADMITTED
+
+
+@pytest.mark.parametrize(
+    "there",
+    [rule(22), rule(22, Description="ssh"), OTHERS, made(3389), []],
+    ids=["bare", "theirs", "of another change", "another port", "gone again"],
+)
+def test_the_same_rule_of_somebody_else_does_not_become_ours(ec2: Ec2, there: list[dict[str, Any]]) -> None:
+    """Undoing would revoke it: the change is given up, and the next look sees what is left to do."""
+    expect_duplicate(ec2, *there)
+
+    assert ec2.perform(ADMIT) == Outcome(
+        ADMIT,
+        Result.RETRY,
+        detail="Somebody else let sg-7 admit sg-1 on TCP 22 meanwhile. Portcullis looks again.",
+        is_refuted=True,
+    )
+
+
+def test_what_was_made_before_is_taken_back_then(ec2: Ec2) -> None:
+    """Nobody would undo the rule of a change that was given up."""
+    expect_admission(ec2, 22)
+    expect_duplicate(ec2, *rule(3389))
+    expect_revocation(ec2, 22)
 
     outcome = ec2.perform(ADMIT)
 
-    assert outcome == Outcome(ADMIT, Result.APPLIED, "sg-7", "Portcullis lets sg-7 admit sg-1 on TCP 22, 3389.")
+    assert (outcome.result, outcome.is_refuted) == (Result.RETRY, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_final"), [("RulesPerSecurityGroupLimitExceeded", True), ("RequestLimitExceeded", False)]
+)
+def test_a_half_of_it_stays_only_if_the_rest_is_tried_again(ec2: Ec2, code: str, *, is_final: bool) -> None:
+    """What AWS refuses for good leaves nothing behind."""
+    expect_admission(ec2, 22)
+    ec2.script.refuse("authorize_security_group_ingress", code)
+    if is_final:
+        expect_revocation(ec2, 22)
+
+    assert ec2.perform(ADMIT).result is (Result.FAILED if is_final else Result.RETRY)
 
 
 def test_exactly_those_rules_are_taken_back(ec2: Ec2) -> None:

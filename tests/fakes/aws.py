@@ -39,7 +39,7 @@ from portcullis.surroundings import Surroundings
 
 from tests.fakes.calls import AwsRefusedError, Calls
 from tests.fakes.names import ACCOUNT, DEFAULT_PROFILE, REGION, REMEDIATOR_ROLE, PlaceKey
-from tests.fakes.private_link import DNS_CONFLICT, FakePrivateLink
+from tests.fakes.private_link import DNS_CONFLICT, FakePrivateLink, as_asked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -344,7 +344,8 @@ class FakeAws:
             self._admit(scope.account_id)
             place = self.region(scope.account_id, scope.region)
             self.observed.append((scope, needs))
-            vpcs = {key: place.seen(key) for key in place.vpcs if scope.everything or key in scope.vpc_ids}
+            named = {key for key in place.vpcs if scope.everything or key in scope.vpc_ids}
+            vpcs = {key: as_asked(place.seen(key), needs) for key in place.vpcs if key in named}
             instances = {
                 key: instance
                 for key, instance in place.instances.items()
@@ -353,7 +354,7 @@ class FakeAws:
             bare = any(instance.profile is None for instance in instances.values())
             known = {name: self.profiles.get((scope.account_id, name)) for name in needs.profiles} if bare else {}
             found = {name: profile for name, profile in known.items() if profile}
-            services = place.link.services
+            services = place.link.services if needs.interface_services else {}
             gateways = place.gateway_services if vpcs else {}
             return Snapshot(scope, vpcs, instances, gateways, found, services, self.permissions)
 

@@ -26,6 +26,7 @@ from portcullis.model import (
     GroupRule,
     InstanceConnectEndpoint,
     InterfaceService,
+    Needs,
     SecurityGroup,
     Subnet,
     Vpc,
@@ -188,6 +189,18 @@ class FakePrivateLink:
         if endpoint_id not in self.endpoints:
             raise AwsRefusedError("InvalidVpcEndpointId.NotFound", f"{endpoint_id} does not exist")
         return self.endpoints[endpoint_id]
+
+
+def as_asked(vpc: Vpc, needs: Needs) -> Vpc:
+    """Return a VPC as the observer shows it: without what nobody asked for."""
+    hidden: dict[str, Any] = {}
+    if not needs.interface_services:
+        hidden |= {"dns": None, "hosted_zones": {}}
+    if not needs.instance_connect:
+        hidden |= {"instance_connect": (), "instance_groups": ()}
+    if not (needs.interface_services or needs.instance_connect):
+        hidden |= {"subnets": (), "groups": {}}
+    return replace(vpc, **hidden)
 
 
 def _tags(control_id: str, change_id: str) -> dict[str, str]:

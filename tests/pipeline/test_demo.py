@@ -105,7 +105,7 @@ def test_actions_carry_the_ids_of_what_they_made(told: tuple[int, dict[str, Any]
     acts = [act for scene in told[1]["scenes"] for act in scene["acts"]]
     made = [action["made"] for act in acts for action in act["actions"] if action["result"] == "applied"]
     assert made
-    assert all(name.startswith(("vpce-", "iip-assoc-")) for name in made)
+    assert all(name.startswith(("vpce-", "eice-", "iip-assoc-")) for name in made)
 
 
 def test_a_wrong_outcome_makes_the_demo_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

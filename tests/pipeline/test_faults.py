@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def _checkout(folder: Path, file: str, old: str, new: str) -> Path:
-    """Copy what is deployed, with one text replaced in one template."""
+    """Copy what is deployed, with one text replaced in one template, wherever it stands."""
     for name in ("functions", "layers", "infra"):
         shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(CHECKOUT / "template.yaml", folder)
     text = (folder / file).read_text(encoding="utf-8")
     assert old in text
-    (folder / file).write_text(text.replace(old, new, 1), encoding="utf-8")
+    (folder / file).write_text(text.replace(old, new), encoding="utf-8")
     return folder
 
 

@@ -30,6 +30,7 @@ from portcullis.actions import (
 from portcullis.endpoint_policies import FULL_ACCESS, digest
 from portcullis.model import (
     CHANGE_TAG,
+    CONTROL_TAG,
     OWNERSHIP_TAG,
     GroupRule,
     Instance,
@@ -86,7 +87,12 @@ def vpc(*endpoints: VpcEndpoint) -> Vpc:
 
 def wide(*more: VpcEndpoint, eice: InstanceConnectEndpoint | None = EICE, **groups: tuple[GroupRule, ...]) -> Vpc:
     """Return a VPC with an interface endpoint, an Instance Connect Endpoint, their groups and others with rules."""
-    held = {name: SecurityGroup(name, tags=MINE) for name in ("sg-3", "sg-4")}
+    held = {
+        f"sg-{number}": SecurityGroup(
+            f"sg-{number}", f"portcullis-VPCE.{number}", tags=MINE | {CONTROL_TAG: f"VPCE.{number}"}
+        )
+        for number in (3, 4)
+    }
     held |= {f"sg-{key[2:]}": SecurityGroup(f"sg-{key[2:]}", ingress=rules) for key, rules in groups.items()}
     return Vpc("vpc-0", "1", endpoints=(SSM, *more), groups=held, instance_connect=(eice,) if eice else ())
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 from portcullis.endpoint_policies import FULL_ACCESS, digest
+from portcullis.errors import TransientError
 from portcullis.model import (
     CONTROL_TAG,
     OWNERSHIP_TAG,
@@ -15,14 +16,16 @@ from portcullis.model import (
     Cause,
     Conflict,
     InterfaceService,
+    Kind,
     Needs,
     Request,
     Target,
+    VpcEndpoint,
 )
 from portcullis.ports import Changes
 from portcullis.surroundings import NetworkInterface, Surroundings
 
-from tests.fakes import REGION, AwsRefusedError, Trouble, World, careful_policy, vpc
+from tests.fakes import REGION, AwsRefusedError, CrashError, Trouble, World, careful_policy, vpc
 from tests.fakes.private_link import DNS_CONFLICT
 from tests.unit.stories import actions, approve, changes, note_of, state_of, text_of, undo
 
@@ -33,6 +36,11 @@ SERVICES = {
     for key in (name, f"com.amazonaws.{REGION}.{name}")
 }
 TIGHT = {"document": {"Statement": [{"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"}]}}
+READ_ONLY = {"document": {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:Get*", "Resource": "*"}]}}
+NEWER = {
+    "controls": {"VPCE.1": {"mode": "remediate"}, "VPCE.5": {"mode": "remediate", "policies": {"s3": "newer"}}},
+    "endpoint_policies": {"newer": READ_ONLY},
+}
 HOUR = 3600
 
 
@@ -79,7 +87,8 @@ class TestInterfaceEndpoints:
         look(world, target)
         assert actions(world) == []
         assert "proposes to create interface endpoints for ssm, ssmmessages in" in text_of(world, target, "VPCE.3")
-        assert "It costs about $32.12 a month, and $0.01 for each GB." in text_of(world, target, "VPCE.3")
+        price = "It costs about $32.12 a month ($8.03 for each endpoint in each zone), and $0.01 for each GB."
+        assert price in text_of(world, target, "VPCE.3")
 
         approve(world, target, "VPCE.3")
 
@@ -87,6 +96,41 @@ class TestInterfaceEndpoints:
         link = world.aws.region().link
         assert [group.name for _, group in link.groups.values()] == ["portcullis-VPCE.3"]
         assert status(world, target, "VPCE.3") == "PASSED"
+
+    def test_an_approval_is_of_what_the_finding_proposed(self) -> None:
+        """Somebody adds a zone between the proposal and the approval: what costs more is proposed anew."""
+        world = catalogue(VPCE_3=APPROVED)
+        target = private(world)
+        look(world, target)
+        world.aws.region().link.add_subnet(str(target.resource_id), f"{REGION}c")
+        approve(world, target, "VPCE.3")
+        assert actions(world) == []
+        assert "not what the finding proposed" in note_of(world, target, "VPCE.3")
+        assert "about $48.18 a month" in text_of(world, target, "VPCE.3")
+        approve(world, target, "VPCE.3")
+        assert actions(world) == ["CreateInterfaceEndpoint"] * 2
+
+    def test_an_approval_of_more_than_is_left_is_one_of_the_rest(self) -> None:
+        """Somebody has created one of two meanwhile: the other is made."""
+        world = catalogue(VPCE_3=APPROVED)
+        target = private(world)
+        look(world, target)
+        theirs = VpcEndpoint(
+            *("vpce-theirs", str(target.resource_id), "Interface", SSM, "available"),
+            subnet_ids=("subnet-0001",),
+            private_dns=True,
+        )
+        world.aws.region().endpoints["vpce-theirs"] = theirs
+        approve(world, target, "VPCE.3")
+        assert {one.service_name for one in world.aws.region().endpoints.values()} == {SSM, SSMMESSAGES}
+        assert actions(world) == ["CreateInterfaceEndpoint"]
+
+    def test_where_nothing_is_proposed_the_finding_names_the_price_too(self) -> None:
+        """In mode detect: who reads it has to know what it would cost."""
+        world = catalogue(VPCE_3=APPROVED | {"mode": "detect"})
+        target = private(world)
+        look(world, target)
+        assert "It costs about $32.12 a month" in text_of(world, target, "VPCE.3")
 
     def test_undoing_all_removes_the_group_with_the_last(self) -> None:
         """One click each, the latest first; each change once."""
@@ -112,6 +156,28 @@ class TestInterfaceEndpoints:
         look(world, target)
         assert status(world, target, "VPCE.3") == "WARNING"
         assert [change.progress for change in changes(world)] == ["failed"]
+        world.process(31 * 24 * HOUR)
+        assert [change.progress for change in changes(world)] == ["failed", "applied"], "it is tried once a month"
+
+    @pytest.mark.parametrize("mode", ["approve", "remediate"])
+    def test_a_name_that_resolves_elsewhere_hides_no_other_service(self, mode: str) -> None:
+        """What is missing beside it is a failure, is proposed, and is made."""
+        world = catalogue(VPCE_3={"mode": mode, "services": ["ssm"]})
+        target = private(world)
+        world.calls.plan("perform", Trouble(AwsRefusedError("InvalidParameter", DNS_CONFLICT)))
+        look(world, target)
+        if mode == "approve":
+            approve(world, target, "VPCE.3")
+        assert status(world, target, "VPCE.3") == "WARNING"
+        world.set_policy(careful_policy({"controls": {"VPCE.3": {"mode": mode, "services": ["ssm", "ssmmessages"]}}}))
+        look(world, target)
+        if mode == "approve":
+            assert status(world, target, "VPCE.3") == "FAILED"
+            assert "proposes to create interface endpoints for ssmmessages in" in text_of(world, target, "VPCE.3")
+        else:
+            assert [one.service_name for one in world.aws.region().endpoints.values()] == [SSMMESSAGES]
+            look(world, target)
+            assert status(world, target, "VPCE.3") == "WARNING"
 
     def test_what_one_control_is_refused_does_not_keep_another_waiting(self) -> None:
         """A quota of interface endpoints says nothing of gateway endpoints."""
@@ -213,6 +279,11 @@ class TestTheGroupGoesLater:
         world.switch.set_to = Changes.STOPPED
         world.process(HOUR)
         assert len(world.aws.performed) == made
+        world.aws.region().link.lingering = 0
+        world.switch.set_to = Changes.ENABLED
+        world.process(HOUR)
+        assert actions(world) == ["CreateInterfaceEndpoint", "DeleteEndpoint"], "it goes on, and nothing comes back"
+        assert world.aws.region().link.groups == {}
 
 
 class TestEndpointPolicies:
@@ -232,6 +303,18 @@ class TestEndpointPolicies:
         (endpoint,) = world.aws.region().endpoints.values()
         assert actions(world)[2:] == ["RestoreEndpointPolicy"]
         assert endpoint.policy_digest in (digest(FULL_ACCESS), digest(""))
+
+    def test_an_older_policy_is_not_undone_under_a_newer_one(self) -> None:
+        """What stood before the older one would replace the newer one."""
+        world = catalogue(VPCE_1={"mode": "remediate"}, VPCE_5={"mode": "remediate", "policies": {"s3": "tight"}})
+        target = private(world)
+        look(world, target)
+        older = state_of(world, target).latest("VPCE.5") or ""
+        world.set_policy(careful_policy(NEWER))
+        look(world, target)
+        undo(world, target, "VPCE.5", change_id=older)
+        assert actions(world) == ["CreateGatewayEndpoint", "SetEndpointPolicy", "SetEndpointPolicy"]
+        assert "is not the one that it set" in note_of(world, target, "VPCE.5")
 
     def test_where_something_runs_it_is_proposed(self) -> None:
         """A tight policy cuts off what it does not allow."""
@@ -304,13 +387,77 @@ def test_a_group_that_was_left_behind_does_not_keep_a_vpc_from_being_deleted() -
     place = world.aws.region()
     tags = {OWNERSHIP_TAG: "true", CONTROL_TAG: "VPCE.3"}
     group_id = place.link.add_group(str(target.resource_id))
-    place.link.groups[group_id] = (str(target.resource_id), replace(place.link.groups[group_id][1], tags=tags))
+    place.link.groups[group_id] = (
+        str(target.resource_id),
+        replace(place.link.groups[group_id][1], name="portcullis-VPCE.3", tags=tags),
+    )
     place.link.subnets.clear()
     conflict = Conflict("DeleteVpc", "them")
     world.enqueue(target, cause=Cause("DeleteVpc/e-5", Caller.OTHER, conflict=conflict))
     world.process(60)
     assert actions(world) == ["DeleteSecurityGroup"]
     assert place.link.groups == {}
+
+
+class TestWhatIsSwitchedOff:
+    """What is ours stays ours, and can be taken back, once the policy does not ask for it any more."""
+
+    def made(self, control: str, **entry: Any) -> tuple[World, Target]:
+        """Let a control make what it makes, then switch it off."""
+        world = catalogue(**{control: {"mode": "remediate"} | entry})
+        target = private(world)
+        link = world.aws.region().link
+        link.instance_groups[str(target.resource_id)] = ((link.add_group(str(target.resource_id)),),)
+        look(world, target)
+        world.set_policy(careful_policy({"controls": {control.replace("_", "."): {"mode": "off"}}}))
+        return world, target
+
+    def test_it_is_undone_as_before(self) -> None:
+        """The rule, the endpoint, and the group with it."""
+        world, target = self.made("VPCE_4", open_instances=True)
+        undo(world, target, "VPCE.4")
+        undo(world, target, "VPCE.4")
+        assert actions(world)[2:] == ["StopAdmitting", "DeleteInstanceConnectEndpoint"]
+        link = world.aws.region().link
+        assert (link.connect, len(link.groups)) == ({}, 1)
+        assert [group.ingress for _, group in link.groups.values()] == [()]
+
+    def test_the_group_goes_with_the_last_interface_endpoint(self) -> None:
+        """As it does while the control is on."""
+        world, target = self.made("VPCE_3", services=["ssm"])
+        undo(world, target, "VPCE.3")
+        assert [name for name, (_, one) in world.aws.region().link.groups.items() if one.is_ours()] == []
+
+    def test_an_undo_that_was_under_way_is_not_taken_for_done(self) -> None:
+        """Throttled once, then switched off: the rule that opens SSH is not forgotten."""
+        world, target = self.made("VPCE_4", open_instances=True)
+        world.calls.plan("perform", Trouble(TransientError("busy")))
+        undo(world, target, "VPCE.4")
+        world.process(HOUR)
+        assert actions(world)[2:] == ["StopAdmitting"]
+        assert [group.ingress for _, group in world.aws.region().link.groups.values() if not group.is_ours()] == [()]
+
+    def test_a_creation_of_which_nobody_heard_is_found(self) -> None:
+        """The answer was lost, then the control was switched off: it is ours, and can be undone."""
+        world = catalogue(VPCE_4={"mode": "remediate"})
+        target = private(world)
+        world.calls.plan("end", Trouble(CrashError("at the outcome")))
+        world.enqueue(target, cause=Cause("CreateSubnet/e-1", Caller.OTHER))
+        world.process(400)
+        world.set_policy(careful_policy({"controls": {"VPCE.4": {"mode": "off"}}}))
+        look(world, target)
+        assert actions(world) == ["CreateInstanceConnectEndpoint"]
+        assert list(state_of(world, target).made) == list(world.aws.region().link.connect)
+
+    def test_it_makes_way_for_a_subnet_that_is_deleted(self) -> None:
+        """The call names no VPC: a look at everything finds whose subnet it is."""
+        world, target = self.made("VPCE_4")
+        subnet_id = next(one.subnet_id for _, one in world.aws.region().link.connect.values())
+        conflict = Conflict("DeleteSubnet", "them", subnet_id=subnet_id)
+        place = replace(target, kind=Kind.ACCOUNT_REGION, resource_id=None)
+        world.enqueue(place, cause=Cause("DeleteSubnet/e-6", Caller.OTHER, conflict=conflict))
+        world.process(HOUR)
+        assert actions(world)[1:] == ["DeleteInstanceConnectEndpoint"]
 
 
 class TestWhatIsObserved:

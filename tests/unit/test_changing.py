@@ -480,6 +480,9 @@ def test_an_approval_is_in_the_name_of_its_own_message() -> None:
     world = World(policy_of(VPCE_1=Mode.APPROVE, VPCE_2=Mode.REMEDIATE, ROLE_1=Mode.OFF))
     target = vpc(world.aws.region().create_vpc())
     request = Request(Ask.REMEDIATE, "VPCE.1", PAT)
+    world.switch.set_to = Changes.STOPPED
+    world.loop.run([Work(target, "m-0", Cause("CreateVpc/e-0"))])
+    world.switch.set_to = Changes.ENABLED
     world.loop.run(
         [
             Work(target, "m-1", Cause("CreateVpc/e-1")),
@@ -487,7 +490,7 @@ def test_an_approval_is_in_the_name_of_its_own_message() -> None:
         ]
     )
     told = {change.action.control_id: (change.trigger, change.by) for change in changes(world)}
-    assert told == {"VPCE.1": ("ask/1", f"approved by {PAT}"), "VPCE.2": ("CreateVpc/e-1", "the policy")}
+    assert told == {"VPCE.1": ("ask/1", f"approved by {PAT}"), "VPCE.2": ("CreateVpc/e-0", "the policy")}
     assert [work.message_id for work, _ in world.aws.performed] == ["m-2", "m-1"]
 
 

@@ -143,6 +143,14 @@ class TestPolicy:
         modes = ", ".join(f"{name} {entry['mode']}" for name, entry in policy_file.read(SHIPPED)["controls"].items())
         assert result.stdout == f"{SHIPPED}: valid ({modes})\n"
 
+    def test_doubts_are_printed_after_it(self, tmp_path: Path) -> None:
+        """They are no faults: exit 0."""
+        path = written(tmp_path, "policy.yaml", "version: 1\ncontrols:\n  ROLE.2: {mode: approve}\n")
+        result = run("policy", "check", path)
+        assert (result.exit_code, result.stderr) == (0, "")
+        doubt = "line 3: controls > ROLE.2 > mode: approve does what detect does: ROLE.2 changes nothing"
+        assert result.stdout == f"{path}: valid (ROLE.2 approve)\n{path}: {doubt}\n"
+
     @pytest.mark.parametrize("command", ["check", "compile"])
     def test_every_fault_is_printed_and_nothing_else(self, tmp_path: Path, command: str) -> None:
         """Each on its line of standard error, then their number; exit 2; an invalid policy is not compiled."""

@@ -248,9 +248,9 @@ def test_a_document_is_written_for_its_place_and_keeps_the_variables_of_iam() ->
     assert ": " not in text
 
 
-def test_the_perimeter_of_s3_has_three_statements() -> None:
-    """Ours on ours; services of AWS; and, without conditions and to read only, the buckets of AWS."""
-    ours, services, buckets = perimeter()["Statement"]
+def test_the_perimeter_of_s3_has_four_statements() -> None:
+    """Ours on ours; services of AWS; and, without conditions, the buckets of AWS to read, and CloudFormation's."""
+    ours, services, buckets, answers = perimeter()["Statement"]
     assert ours["Condition"] == {
         "StringEquals": {"aws:PrincipalOrgID": ORGANISATION, "aws:ResourceOrgID": ORGANISATION}
     }
@@ -261,15 +261,26 @@ def test_the_perimeter_of_s3_has_three_statements() -> None:
         "arn:aws:s3:::al2023-repos-eu-west-1-de612dc2/*",
         "arn:aws:s3:::prod-eu-west-1-starport-layer-bucket/*",
         "arn:aws:s3:::eu-west-1-birdwatcher-prod/*",
-        "arn:aws:s3:::cloudformation-custom-resource-response-euwest1/*",
     } <= set(buckets["Resource"])
+    assert answers == {
+        "Sid": "CloudFormation",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:PutObject",
+        "Resource": [
+            "arn:aws:s3:::cloudformation-custom-resource-response-euwest1/*",
+            "arn:aws:s3:::cloudformation-waitcondition-eu-west-1/*",
+        ],
+    }
     assert {statement["Principal"] for statement in (ours, services, buckets)} == {"*"}
 
 
 @pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov"])
 def test_other_partitions_get_only_the_names_that_are_known_there(partition: str) -> None:
     """Whatever else is needed there, the policy names."""
-    resources = perimeter(partition, buckets=["repos-${Region}"])["Statement"][2]["Resource"]
+    statements = perimeter(partition, buckets=["repos-${Region}"])["Statement"]
+    resources = statements[2]["Resource"]
+    assert len(statements) == 3
     assert all(resource.startswith(f"arn:{partition}:s3:::") for resource in resources)
     assert f"arn:{partition}:s3:::amazon-ssm-eu-west-1/*" in resources
     assert f"arn:{partition}:s3:::repos-eu-west-1/*" in resources
@@ -368,3 +379,14 @@ def test_the_perimeter_lets_everybody_read_packages_and_asks_others_who_they_are
     assert allows(text, "s3:GetObject", "arn:aws:s3:::amazonlinux-2-repos-eu-west-1/x") is True
     assert allows(text, "s3:PutObject", "arn:aws:s3:::amazonlinux-2-repos-eu-west-1/x") is None
     assert allows(text, "s3:ListAllMyBuckets", "arn:aws:s3:::*") is None
+
+
+@pytest.mark.parametrize(
+    "bucket", ["cloudformation-waitcondition-eu-west-1", "cloudformation-custom-resource-response-euwest1"]
+)
+def test_a_stack_hears_from_behind_the_perimeter(bucket: str) -> None:
+    """Wait conditions and custom resources put their answers there, by presigned URLs; nothing else may be done."""
+    text = json.dumps(perimeter())
+    assert allows(text, "s3:PutObject", f"arn:aws:s3:::{bucket}/x") is True
+    assert allows(text, "s3:PutObject", f"arn:aws:s3:::{bucket}-x/x") is None
+    assert allows(text, "s3:DeleteObject", f"arn:aws:s3:::{bucket}/x") is None

@@ -388,7 +388,8 @@ def test_an_interface_endpoint_is_billed_in_each_zone_and_takes_connections_over
     assert impact.dollars_a_month == pytest.approx(3 * 730 * PRICE.interface_endpoint_hour)
     assert impact.subnet_ids == tuple(SUBNETS)
     assert impact.effects == ("their new connections to ssm go through it",)
-    assert str(impact).endswith("It costs about $24.09 a month, and $0.01 for each GB.")
+    price = "It costs about $24.09 a month ($8.03 for each endpoint in each zone), and $0.01 for each GB."
+    assert str(impact).startswith(price)
 
 
 @pytest.mark.parametrize("paid", [replace(PAID, private_dns=False), replace(PAID, resolver_only=True)])
@@ -501,8 +502,11 @@ def test_whatever_can_be_done_has_an_impact() -> None:
             ),
         ),
         (
-            Impact(dollars_a_month=21.9, per_gigabyte=0.01),
-            "Nothing that runs is interrupted. It costs about $21.90 a month, and $0.01 for each GB.",
+            Impact(dollars_a_month=21.9, per_zone=7.3, per_gigabyte=0.01),
+            (
+                "It costs about $21.90 a month ($7.30 for each endpoint in each zone), and $0.01 for each GB. "
+                "Nothing that runs is interrupted."
+            ),
         ),
         (
             Impact(effects=DROPPED, saved_per_gigabyte=0.048),

@@ -284,13 +284,6 @@ class TestLeftAlone:
         assert (decision.again_at, decision.actions) == (until, actions)
 
     @pytest.mark.parametrize("mode", [Mode.APPROVE, Mode.REMEDIATE])
-    def test_what_is_not_needed_is_not_proposed(self, mode: Mode) -> None:
-        """AWS has shown that another answers: nobody is asked to approve what is refused anyway."""
-        state = replace(CALM, holds={"ROLE.1": Hold(START + DAY, "Another answers.", needless=True)})
-        decision = decided(mode=mode, state=state)
-        assert (decision.note, decision.needless, decision.actions) == ("Another answers.", True, ())
-
-    @pytest.mark.parametrize("mode", [Mode.APPROVE, Mode.REMEDIATE])
     def test_an_approval_outweighs_it(self, mode: Mode) -> None:
         """Somebody knows better by now."""
         assert decided(mode=mode, state=HELD, approved_by="pat").actions == (ASSOCIATE,)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from portcullis.cli import policy_file
+from portcullis.cli import policy_doubts, policy_file
 from portcullis.controls import CONTROLS
 from portcullis.endpoint_policies import render
 from portcullis.errors import PolicyError
@@ -404,7 +404,7 @@ controls:
 def test_every_fault_in_a_parameter_is_told_with_its_line(faults: Callable[[str], list[str]]) -> None:
     """An entry that has a fault is not judged any further."""
     expected = {
-        2: ["'europe' does not match"],
+        3: ["'europe' does not match"],
         5: ["-0.1 is less than the minimum of 0"],
         6: ["True is not of type 'number'"],
         7: ["interface_endpoint_month is unknown"],
@@ -418,7 +418,7 @@ def test_every_fault_in_a_parameter_is_told_with_its_line(faults: Callable[[str]
         19: ["111122223333 is not of type 'string', 'array'; put it in quotes if it is text"],
         20: ["True is not of type 'string', 'array'; put it in quotes if it is text"],
         22: ["'ECR' does not match"],
-        25: ["0 is less than the minimum of 1", "'ssh' is not of type 'integer'"],
+        25: ["0 is not one of [22, 3389]", "'ssh' is not one of [22, 3389]"],
         26: ["'maybe' is not of type 'boolean'"],
         29: ["'S3' does not match", "7 is not of type 'string'"],
         32: ["'ListAllMyBuckets' does not match", "'s3:*' does not match"],
@@ -627,6 +627,96 @@ scopes:
 """
     )
     assert len(data["scopes"]) == 8
+
+
+def test_a_service_has_one_policy_by_one_name(faults: Callable[[str], list[str]]) -> None:
+    """VPCE.5 takes short names only: rules for a service would not find it by another name of it."""
+    policies = "".join(f"      {name}: ours\n" for name in ("com.amazonaws.eu-west-1.s3", "com.amazonaws.iam", "s3"))
+    content = f"version: 1\ncontrols:\n  VPCE.5:\n    mode: detect\n    policies:\n{policies}"
+    at = "controls > VPCE.5 > policies >"
+    assert faults(content) == [
+        f"line 6: {at} com.amazonaws.eu-west-1.s3: write the short name, s3",
+        f"line 7: {at} com.amazonaws.iam: write the short name, iam",
+    ]
+
+
+DOUBTFUL = """\
+version: 1
+controls:
+  VPCE.3:
+    mode: approve
+    services: [ecr.api, com.amazonaws.eu-west-1.ssm, com.amazonaws.vpce.eu-west-1.vpce-svc-0123]
+  VPCE.5:
+    mode: approve
+    policies:
+      dynamo: open
+      s3: open
+  ROLE.2: {mode: remediate, actions: [s3:ListAllMyBuckets]}
+endpoint_policies:
+  open: {document: {Statement: [{Effect: Allow, Principal: "*", Action: "*", Resource: "*"}]}}
+scopes:
+  - name: ireland
+    where: {regions: [eu-west-1]}
+    controls:
+      VPCE.3: {services: [com.amazonaws.eu-west-1.ssm, com.amazonaws.vpce.eu-west-1.vpce-svc-0123]}
+      VPCE.5: {policies: {vpce-svc-0123: open, parameter-store: open}}
+      ROLE.2: {mode: detect}
+"""
+
+
+def test_what_is_probably_not_meant_is_told_and_no_fault(tmp_path: Path) -> None:
+    """Full names where they name a Region that others than it will see, names of no service, modes that do nothing."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(DOUBTFUL, encoding="utf-8")
+    of_ireland, service = "is of eu-west-1, and in another Region there is no such service;", "VPCE.3 > services"
+    private = "com.amazonaws.vpce.eu-west-1.vpce-svc-0123"
+    unknown = "no such service is known here, so it has no endpoint"
+    assert policy_file.load(path).doubts() == [
+        f"line 5: controls > {service}[1]: com.amazonaws.eu-west-1.ssm {of_ireland} write ssm",
+        f"line 5: controls > {service}[2]: {private} {of_ireland} name it in a scope of that Region",
+        f"line 9: controls > VPCE.5 > policies > dynamo: {unknown}",
+        "line 11: controls > ROLE.2 > mode: remediate does what detect does: ROLE.2 changes nothing",
+        f"line 19: scopes[0] > controls > VPCE.5 > policies > parameter-store: {unknown}",
+    ]
+
+
+@pytest.mark.parametrize("path", [SHIPPED, ROOT / "local" / "policy.yaml"], ids=["shipped", "local"])
+def test_nothing_is_doubtful_about_our_own(path: Path) -> None:
+    """The shipped policy, and the demo's."""
+    assert policy_file.load(path).doubts() == []
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        *(
+            "s3",
+            "dynamodb",
+            "s3express",
+            "ecr.api",
+            "ecr.dkr",
+            "ssm",
+            "ssmmessages",
+            "ec2messages",
+            "logs",
+            "monitoring",
+        ),
+        *("kinesis-streams", "execute-api", "git-codecommit", "sagemaker.runtime", "kms-fips", "s3-global.accesspoint"),
+        *(
+            "elasticfilesystem",
+            "email-smtp",
+            "models-v2-lex",
+            "aps-workspaces",
+            "secretsmanager",
+            "monitoring",
+            "studio",
+        ),
+    ],
+)
+def test_services_are_known_by_what_their_endpoints_are_called(service: str) -> None:
+    """Which is not what their clients are called."""
+    entry = {"mode": "detect", "policies": {service: "open"}}
+    assert policy_doubts.find({"version": 1, "controls": {"VPCE.5": entry}}) == []
 
 
 def test_exemptions_that_have_ended_are_no_fault_and_are_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Prices: the table, the default that is said to be one, and the policy's corrections."""
+"""Prices: the table, the default, and the policy's corrections."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ ALL = {"interface_endpoint_hour": 1.0, "interface_endpoint_gigabyte": 2.0, "nat_
 @pytest.mark.parametrize(
     ("region", "overrides", "expected"),
     [
-        ("us-east-1", {}, Price(0.01, 0.01, 0.045, is_default=False)),
-        ("eu-west-1", {}, Price(0.011, 0.01, 0.048, is_default=False)),
-        ("xx-east-1", {}, Price(0.01, 0.01, 0.045, is_default=True)),
-        ("eu-west-1", {"default": ALL}, Price(0.011, 0.01, 0.048, is_default=False)),
-        ("us-east-1", {"default": ALL}, Price(0.01, 0.01, 0.045, is_default=False)),
-        ("xx-east-1", {"default": ALL}, Price(1, 2, 3, is_default=True)),
-        ("xx-east-1", {"default": {"nat_gigabyte": 0.5}}, Price(0.01, 0.01, 0.5, is_default=True)),
-        ("eu-west-1", {"eu-west-1": {"nat_gigabyte": 0.5}}, Price(0.011, 0.01, 0.5, is_default=False)),
-        ("xx-east-1", {"xx-east-1": {"nat_gigabyte": 0.5}}, Price(0.01, 0.01, 0.5, is_default=True)),
-        ("xx-east-1", {"xx-east-1": ALL}, Price(1, 2, 3, is_default=False)),
-        ("xx-east-1", {"xx-east-1": {"nat_gigabyte": 0.5}, "default": ALL}, Price(1, 2, 0.5, is_default=True)),
-        ("eu-west-1", {"us-east-1": ALL}, Price(0.011, 0.01, 0.048, is_default=False)),
+        ("us-east-1", {}, Price(0.01, 0.01, 0.045)),
+        ("eu-west-1", {}, Price(0.011, 0.01, 0.048)),
+        ("xx-east-1", {}, Price(0.01, 0.01, 0.045)),
+        ("eu-west-1", {"default": ALL}, Price(0.011, 0.01, 0.048)),
+        ("us-east-1", {"default": ALL}, Price(0.01, 0.01, 0.045)),
+        ("xx-east-1", {"default": ALL}, Price(1, 2, 3)),
+        ("xx-east-1", {"default": {"nat_gigabyte": 0.5}}, Price(0.01, 0.01, 0.5)),
+        ("eu-west-1", {"eu-west-1": {"nat_gigabyte": 0.5}}, Price(0.011, 0.01, 0.5)),
+        ("xx-east-1", {"xx-east-1": {"nat_gigabyte": 0.5}}, Price(0.01, 0.01, 0.5)),
+        ("xx-east-1", {"xx-east-1": ALL}, Price(1, 2, 3)),
+        ("xx-east-1", {"xx-east-1": {"nat_gigabyte": 0.5}, "default": ALL}, Price(1, 2, 0.5)),
+        ("eu-west-1", {"us-east-1": ALL}, Price(0.011, 0.01, 0.048)),
     ],
 )
 def test_the_nearest_statement_about_a_region_counts(

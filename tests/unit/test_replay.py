@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from portcullis.cli import main, recording
 from portcullis.controls import CONTROLS
-from portcullis.deciding import needs_of
+from portcullis.deciding import OF_OURS, needs_of
 from portcullis.model import InstanceConnectEndpoint, Needs, Scope
 from portcullis.policy import parse
 from portcullis.surroundings import Surroundings
@@ -48,7 +48,7 @@ class Desk:
     def record(self, *, units: tuple[str, ...] = ()) -> None:
         """Record the world, as far as the policy looks at it."""
         policy = parse(json.loads((self.folder / "policy.yaml").read_text(encoding="utf-8")))
-        recorder = recording.Recorder(self.world.aws, needs_of(policy, CONTROLS), buckets=False)
+        recorder = recording.Recorder(self.world.aws, needs_of(policy, CONTROLS) | OF_OURS, buckets=False)
         recorder.observe(Scope(ACCOUNT, REGION, everything=True), Needs())
         seen = tuple(replace(one, units=units) for one in recorder.seen)
         self.write("seen.json", recording.write(recording.Recording(AT, seen)))
@@ -370,8 +370,8 @@ class TestFaults:
         assert fault(elsewhere) == (
             f"portcullis: {path}: the recording is not of {OTHER_ACCOUNT} {REGION}; it is of {ACCOUNT} {REGION}"
         )
-        desk.write("policy.yaml", {"version": 1, "controls": {"VPCE.4": {"mode": "detect"}}})
-        assert "lacks what this policy looks at (instance_connect)" in fault(desk.event())
+        desk.write("policy.yaml", {"version": 1, "controls": {"VPCE.3": {"mode": "detect", "services": ["ssm"]}}})
+        assert "lacks what this policy looks at (interface_services)" in fault(desk.event())
         desk.write("seen.json", "[]")
         assert fault(desk.event()).startswith(f"portcullis: {path}: it is no recording")
         path.unlink()

@@ -30,7 +30,7 @@ from portcullis.policy import Subject, parse
 
 from tests.fakes import ACCOUNT, OTHER_ACCOUNT, REGION
 
-PASSED, FAILED, NOT_APPLICABLE = Status.PASSED, Status.FAILED, Status.NOT_APPLICABLE
+PASSED, FAILED, NOT_APPLICABLE, UNKNOWN = Status.PASSED, Status.FAILED, Status.NOT_APPLICABLE, Status.UNKNOWN
 A, B, C = (f"{REGION}{letter}" for letter in "abc")
 OURS = {OWNERSHIP_TAG: "true", CONTROL_TAG: "VPCE.3"}
 THEIRS = f"account {OTHER_ACCOUNT}"
@@ -54,7 +54,10 @@ OPEN = SecurityGroup("sg-1", ingress=(GroupRule("tcp", (443, 443), cidrs=("10.0.
 SHUT = SecurityGroup("sg-2", ingress=(GroupRule("tcp", (22, 22), cidrs=("0.0.0.0/0",)), GroupRule("udp", None)))
 BY_GROUP = SecurityGroup("sg-3", ingress=(GroupRule("-1", group_ids=("sg-9",)),))
 BY_LIST = SecurityGroup("sg-4", ingress=(GroupRule("6", (400, 500), prefix_list_ids=("pl-1",)),))
-MADE = SecurityGroup("sg-5", "portcullis-VPCE.3", OPEN.ingress, tags=OURS)
+MADE = SecurityGroup("sg-5", "portcullis-VPCE.3", (GroupRule("tcp", (443, 443), CIDRS),), tags=OURS)
+COPIED = replace(MADE, group_id="sg-6", name="database", ingress=OPEN.ingress)
+WITH_MADE = {"sg-0": COPIED, "sg-1": OPEN, "sg-5": MADE, "sg-6": COPIED}
+MINE: dict[str, Any] = {"group_ids": ("sg-5",), "ours": True}
 GROUPS = {group.group_id: group for group in (OPEN, SHUT, BY_GROUP, BY_LIST)}
 
 
@@ -107,6 +110,9 @@ class Row:
 NO_DNS = {"private_dns": False}
 CREATED = (create("subnet-1", "subnet-2"),)
 COMMAND = "aws ec2 modify-vpc-attribute --vpc-id vpc-0"
+INGRESS = "aws ec2 authorize-security-group-ingress --group-id"
+ADDED = "100.64.0.0/16"
+WIDER: dict[str, Any] = {"cidrs": (*CIDRS, ADDED), "groups": WITH_MADE}
 
 ROWS = (
     Row("nothing there: one subnet for each zone", FAILED, (), CREATED, ("vpc-0: no interface endpoint for ssm.",),
@@ -131,6 +137,24 @@ ROWS = (
         ("no security group of vpce-1 for ssm (sg-2) admits TCP 443",),
         remedy="authorize-security-group-ingress --group-id sg-2 --protocol tcp --port 443 --cidr 10.0.0.0/16"),
     Row("nor is ours", FAILED, (endpoint(group_ids=("sg-2",), ours=True),), (), ("vpce-1", "sg-2")),
+    Row("ours admits the whole VPC", PASSED, (endpoint(**MINE),), vpc={"groups": WITH_MADE}),
+    Row("a block that the VPC got since is shut out of ours", FAILED, (endpoint(**MINE),), (),
+        (f"vpc-0: sg-5 does not admit TCP 443 from {ADDED} to ssm.",), vpc=WIDER,
+        remedy=f"Admit it: {INGRESS} sg-5 --protocol tcp --port 443 --cidr {ADDED}"),
+    Row("one sentence and one command for all that ours serves", FAILED,
+        (endpoint(**MINE), endpoint(STS, name="vpce-2", **MINE)), (), ("vpc-0: sg-5 does not admit", "to ssm, sts."),
+        ("ssm", "sts"), vpc=WIDER, remedy=f"--cidr {ADDED}"),
+    Row("a block of IPv6 is admitted in its own way", FAILED, (endpoint(**MINE),), (), ("from 2001:db8::/56 to ssm",),
+        vpc={"groups": {"sg-5": replace(MADE, ingress=OPEN.ingress)}},
+        remedy="sg-5 --ip-permissions 'IpProtocol=tcp,FromPort=443,ToPort=443,Ipv6Ranges=[{CidrIpv6=2001:db8::/56}]'"),
+    Row("another group of our endpoint admits it", PASSED, (endpoint(group_ids=("sg-5", "sg-8"), ours=True),),
+        vpc=WIDER | {"groups": WITH_MADE | {"sg-8": replace(OPEN, ingress=(GroupRule("-1", cidrs=(ADDED,)),))}}),
+    Row("a prefix list may admit it", PASSED, (endpoint(**MINE),),
+        vpc=WIDER | {"groups": {"sg-5": replace(MADE, ingress=BY_LIST.ingress)}}),
+    Row("a group of others need not admit all", PASSED, (endpoint(group_ids=("sg-6",)),), vpc=WIDER),
+    Row("the zones are not known, and it answers", PASSED, (endpoint(),), vpc={"hosted_zones": None}),
+    Row("the zones are not known, and nothing else answers", UNKNOWN, (), (),
+        ("Route 53 did not tell the hosted zones of vpc-0 this time.",), vpc={"hosted_zones": None}),
     Row("another one answers", PASSED, (endpoint(group_ids=("sg-2",)), endpoint(name="vpce-2"))),
     Row("it is in no subnet", FAILED, (endpoint(subnet_ids=()),), (), ("vpce-1 for ssm is in no subnet",),
         remedy="--add-subnet-ids"),
@@ -187,7 +211,7 @@ ROWS = (
     Row("a service whose zones are not known", FAILED, (), (create("subnet-4", service=STS),), services=("sts",),
         vpc={"subnets": (Subnet("subnet-4", C),)}),
     Row("our group is there already", FAILED, (), (create("subnet-1", "subnet-2", group_id="sg-5"),),
-        vpc={"groups": GROUPS | {"sg-5": MADE}}),
+        vpc={"groups": WITH_MADE}),
     Row("one answered, one created, one waiting", FAILED, (endpoint(),),
         (create("subnet-1", "subnet-2", service=STS),),
         ("vpc-0: no interface endpoint for sts; no interface endpoint for s3 yet",), ("ssm", "sts", "s3")),
@@ -219,7 +243,7 @@ def test_verdict_and_actions(row: Row) -> None:
     evaluation = judge(row)
 
     assert evaluation.status is row.status
-    assert evaluation.actions == row.actions
+    assert [repr(action) for action in evaluation.actions] == [repr(action) for action in row.actions]
     assert (evaluation.control_id, evaluation.kind, evaluation.resource_id) == ("VPCE.3", Kind.VPC, "vpc-0")
     assert [word for word in row.words if word not in evaluation.reason] == []
     assert evaluation.reason.endswith(".")

@@ -109,6 +109,11 @@ class Row:
     wait: str | None = None
 
 
+ADDED = "100.64.0.0/16"
+RULES = (ssh(cidrs=CIDRS), GroupRule("tcp", (3389, 3389), (*CIDRS, ADDED)))
+MADE = SecurityGroup("sg-5", "portcullis-VPCE.4", egress=RULES, tags=OURS)
+WITH_MADE = {"sg-0": replace(MADE, group_id="sg-0", name="database"), "sg-5": MADE}
+MINE = (endpoint(ours=True, group_ids=("sg-5",)),)
 OPEN = {"open_instances": True}
 RDP = {"ports": [22, 3389]}
 INGRESS = "aws ec2 authorize-security-group-ingress --group-id"
@@ -120,7 +125,7 @@ ROWS = (
     Row("preserving the client's address", FAILED, (), (), (create(preserve=True),),
         parameters={"preserve_client_ip": True}),
     Row("with our group, if it is there", FAILED, (), (), (create(group_id="sg-5"),),
-        vpc={"groups": {"sg-5": SecurityGroup("sg-5", tags=OURS)}}),
+        vpc={"groups": WITH_MADE}),
     Row("a private subnet first", FAILED, (), (), (create("subnet-2"),), vpc={"subnets": (PUBLIC, TWO)}),
     Row("the first zone, then the lowest id", FAILED, (), (), (create(),),
         vpc={"subnets": (TWO, Subnet("subnet-9", A), ONE)}),
@@ -151,6 +156,14 @@ ROWS = (
         remedy=f"{EGRESS} sg-to-open --protocol tcp --port 22 --cidr 10.0.0.0/16"),
     *(Row(f"not out by {name}", FAILED, (endpoint(group_ids=(name,)),), (), (), (name, "TCP 22 out"), remedy=EGRESS)
       for name in ("sg-none", "sg-elsewhere", "sg-https")),
+    Row("ours lets out to the whole VPC", PASSED, MINE, vpc={"groups": WITH_MADE}),
+    Row("a block that the VPC got since is not reached by ours", FAILED, MINE, (), (),
+        (f"its security groups (sg-5) let no TCP 22 out to instances in {ADDED}.",), RDP,
+        {"groups": WITH_MADE, "cidrs": (*CIDRS, ADDED)},
+        remedy=f"Open the way: {EGRESS} sg-5 --protocol tcp --port 22 --cidr {ADDED}"),
+    Row("nor one of IPv6, which has its own command", FAILED, MINE, (), (), ("out to instances in 2001:db8::/56.",),
+        vpc={"groups": {"sg-5": replace(MADE, egress=OUT.egress)}},
+        remedy="sg-5 --ip-permissions 'IpProtocol=tcp,FromPort=22,ToPort=22,Ipv6Ranges=[{CidrIpv6=2001:db8::/56}]'"),
     Row("not out on one of the ports", FAILED, (), (), (), ("let no TCP 3389 out",), parameters=RDP,
         vpc={"instance_connect": (endpoint(ours=True),)}, remedy=f"{EGRESS} sg-e --protocol tcp --port 3389"),
     *(Row(f"admitted by {name}", PASSED, instances=((name,),))
@@ -203,7 +216,7 @@ def test_verdict_and_actions(row: Row) -> None:
     evaluation = judge(row)
 
     assert evaluation.status is row.status
-    assert evaluation.actions == row.actions
+    assert [repr(action) for action in evaluation.actions] == [repr(action) for action in row.actions]
     assert (evaluation.control_id, evaluation.kind, evaluation.resource_id) == ("VPCE.4", Kind.VPC, "vpc-0")
     assert [word for word in row.words if word not in evaluation.reason] == []
     assert evaluation.reason.endswith(".")

@@ -31,7 +31,8 @@ S3, EXPRESS, DYNAMODB, ECR, SSM = (
     f"com.amazonaws.{REGION}.{short}" for short in ("s3", "s3express", "dynamodb", "ecr.api", "ssm")
 )
 ODD = "cn.example.odd"
-"""A service name that only what AWS lists tells."""
+"""A service name without a Region in it, which has no short form."""
+IAM = "com.amazonaws.iam"
 
 STATEMENT = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
 PERIMETER = {"perimeter": {"organisation": "o-exampleorgid", "buckets": ["partner-bucket"]}}
@@ -126,10 +127,17 @@ ROWS = (
     Row("its last part alone is no service", NOT_APPLICABLE, (endpoint(service=ECR),), policies={"api": "reading"}),
     Row("China puts more in front", FAILED, (endpoint(service=f"cn.{DYNAMODB}"),),
         (put("reading", service=f"cn.{DYNAMODB}", short="dynamodb"),), policies={"dynamodb": "reading"}),
-    Row("a gateway service that AWS lists", FAILED, (endpoint(service=ODD),),
-        (put("reading", service=ODD, short="odd"),), policies={"odd": "reading"}),
-    Row("an interface service that AWS lists", FAILED, (endpoint(service=ODD),),
-        (put("reading", service=ODD, short="odder"),), policies={"odder": "reading"}),
+    Row("what other controls need to see does not matter", NOT_APPLICABLE, (endpoint(service=ODD),),
+        policies={"odd": "reading"}),
+    Row("a name without a Region", FAILED, (endpoint(service=ODD),), (put("reading", service=ODD, short=ODD),),
+        policies={ODD: "reading"}),
+    Row("a global service", FAILED, (endpoint(service=IAM),), (put("reading", service=IAM, short="iam"),),
+        policies={"iam": "reading"}),
+    Row("a full name renders what the short one does", FAILED, (endpoint(),), (put(),), policies={S3: "perimeter"}),
+    Row("and is refused what the short one is", FAILED, (endpoint(service=SSM),), (),
+        ("The policy perimeter cannot be given to ssm", "cut off"), {SSM: "perimeter"}),
+    Row("also that of a global service", FAILED, (endpoint(service=IAM),), (),
+        ("The policy perimeter cannot be given to iam", "cut off"), {IAM: "perimeter"}),
     Row("a service that is not named is not judged", NOT_APPLICABLE, (endpoint(service=SSM),)),
     Row("each its own", FAILED, (endpoint(), endpoint(service=DYNAMODB, name="vpce-2")),
         (put("reading", "vpce-2", DYNAMODB, "dynamodb"), put("region")),
@@ -162,7 +170,7 @@ def judge(row: Row) -> Evaluation:
         Scope(ACCOUNT, REGION),
         vpcs={"vpc-0": vpc},
         gateway_services={"s3": S3, "odd": ODD},
-        interface_services={"odder": InterfaceService(ODD)},
+        interface_services={"odd": InterfaceService(ODD)},
         partition=row.partition,
     )
     entry = {"mode": "remediate", "policies": row.policies}

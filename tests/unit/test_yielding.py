@@ -82,7 +82,10 @@ CONNECT = InstanceConnectEndpoint(
     "eice-0", "subnet-0", "create-complete", group_ids=("sg-4",), tags=TAGS | {CONTROL_TAG: "VPCE.4"}
 )
 GROUPS = {
-    f"sg-{number}": SecurityGroup(f"sg-{number}", tags=TAGS | {CONTROL_TAG: f"VPCE.{number}"}) for number in (3, 4)
+    f"sg-{number}": SecurityGroup(
+        f"sg-{number}", f"portcullis-VPCE.{number}", tags=TAGS | {CONTROL_TAG: f"VPCE.{number}"}
+    )
+    for number in (3, 4)
 }
 MADE_THERE = {"vpce-5": Made("c-0", (), ("subnet-0", "subnet-1"), "policy"), "eice-0": Made("c-0")}
 DELETE_INTERFACE = DeleteEndpoint("VPCE.3", "vpc-0", "vpce-5", "ssm", "sg-3")

@@ -40,6 +40,9 @@ TRIED_FOR = timedelta(minutes=5)
 TAKEN_BACK_FOR = timedelta(minutes=10)
 """For so long what is taken back is tried: the network interfaces of an endpoint take their time to go."""
 
+ANSWERED_FOR = timedelta(days=30)
+"""For so long it is believed that another endpoint has the private name of a service, once AWS has said so."""
+
 AGAIN_AFTER = timedelta(hours=1)
 """After that the finding says what AWS says, and the next try is so much later."""
 
@@ -73,7 +76,7 @@ class Changer:
     Args:
         ports: The world.
         limits: How many changes the policy admits.
-        observe: Observes a scope.
+        observe: Observes a scope, with all in it that can be ours.
     """
 
     def __init__(self, ports: Ports, limits: Limits, observe: Callable[[Scope], Snapshot]) -> None:
@@ -90,8 +93,9 @@ class Changer:
         if change is None:
             return state
         made = change.action.made_in(resource, change.change_id)
-        if made is None and resource is not None and self._ports.clock.now() - change.begun_at < RESUMED_FOR:
-            return state
+        is_recent = self._ports.clock.now() - change.begun_at < RESUMED_FOR
+        if made is None and resource is not None and (is_recent or change.action.takes_back):
+            return state  # what is taken back is never given up half-way: see resume
         progress = Progress.ABANDONED if made is None else Progress.APPLIED
         detail = "It was not made." if made is None else _SEEN
         after = left_by(resource, made) if made else {}
@@ -114,10 +118,12 @@ class Changer:
         return self._perform(work, resource, change, state, Wish(change.by, change.undoes, leave_alone))
 
     def abandon(self, state: ResourceState) -> ResourceState:
-        """End a change that was begun and is not wanted any more."""
+        """End a change that was begun and is not wanted any more; what is taken back goes on at another look."""
         change = self._ports.ledger.get(state.pending)
         if change is None:
             return replace(state, pending="")
+        if change.action.takes_back:
+            return state
         return self._end(replace(change, progress=Progress.ABANDONED, detail="It was not needed any more."), state)
 
     def make(
@@ -189,8 +195,8 @@ class Changer:
         after = outcome.after or (action.expected(resource) if made else {})
         ended = replace(change, progress=_PROGRESS[outcome.result], made=made, detail=outcome.detail, after=after)
         if outcome.result is Result.NEEDLESS:
-            held = Hold(now + DAY, outcome.detail, needless=True)
-            state = replace(state, holds={**state.holds, action.control_id: held})
+            held = Hold(now + ANSWERED_FOR, outcome.detail)
+            state = replace(state, answered={**state.answered, getattr(action, "service_name", ""): held})
         if outcome.result is Result.FAILED and wish.by == BY_POLICY:
             # Neither every look nor every sweep tries in vain again, and counts against the limits.
             until = now + (AGAIN_AFTER if outcome.again_at else DAY)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
+from portcullis.actions import fingerprint
 from portcullis.changing import Changer, Wish
 from portcullis.errors import ObservationError, TransientError
 from portcullis.findings import finding_id
@@ -20,14 +22,14 @@ from portcullis.plan import BY_POLICY, exempted
 from portcullis.withdrawing import Withdrawer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from portcullis.deciding import Decider
     from portcullis.filing import Filer, Refusal
     from portcullis.findings import Place
     from portcullis.ledger import Window
-    from portcullis.model import Outcome, RecordKey, Resource, Work
+    from portcullis.model import FindingRecord, Outcome, RecordKey, Resource, Work
     from portcullis.plan import Decision, Judge
     from portcullis.policy import Policy
     from portcullis.ports import Ports
@@ -51,9 +53,16 @@ class Answer:
 
 DONE = Answer(Verdict.DONE)
 
+UNFINISHED_AGAIN = timedelta(minutes=15)
+"""When it is looked at again whether what was begun to be taken back can go on."""
+
 UP_TO_DATE = timedelta(hours=1)
 """How old a conflict or a request may be to be acted on."""
 
+_OUTDATED = (
+    "It was not done: what is to be changed is not what the finding proposed when this was asked for. The finding says "
+    "it anew; read it, and ask again."
+)
 _ResourceKey = tuple[Kind, str]
 _Acted = list[tuple["Decision", "list[Outcome]"]]
 
@@ -107,7 +116,7 @@ class CloserLook:
         self._ports = ports
         self._decider = decider
         self._filer = filer
-        self._changer = Changer(ports, policy.limits, decider.observe)
+        self._changer = Changer(ports, policy.limits, partial(decider.observe, wholly=True))
         self._withdrawer = Withdrawer(ports, self._changer)
 
     def look(self, place: Place, work: Mapping[Target, Sequence[Work]]) -> dict[Target, Answer]:
@@ -127,12 +136,13 @@ class CloserLook:
         ids = {kind: frozenset(name for one, name in resources if one is kind) for kind in Kind}
         scope = Scope(place.account_id, place.region, ids[Kind.VPC], ids[Kind.INSTANCE])
         judge = self._decider.judge(place)
-        snapshot, answers = self._decider.observe(scope), dict.fromkeys(work, DONE)
-        looking = _Looking(place, work, snapshot, states, dict(states), answers)
-        self._take_back(judge, scope, looking)
+        observe = partial(self._decider.observe, scope, wholly=_needs_all(states.values(), work.values()))
+        looking = _Looking(place, work, observe(), states, dict(states), dict.fromkeys(work, DONE))
+        self._take_back(judge, observe, looking)
         judged = judge.judge(looking.snapshot, resources, self._ports.clock.now())
         self._open_windows(judged, looking)
-        decisions = self._decider.respond(place, looking.snapshot, judged, states, _approvals(looking))
+        approvals = self._approved(looking, judged, records)
+        decisions = self._decider.respond(place, looking.snapshot, judged, states, approvals)
         for decision in decisions:
             if decision.evaluation or looking.resource(decision.resource) is None:
                 self._note_evaluation(place, decision)
@@ -145,7 +155,7 @@ class CloserLook:
             for decision in decisions
             if decision.actions
             and decision.record_key not in refusals
-            and records[decision.record_key].status == "FAILED"
+            and records[decision.record_key].status in ("FAILED", "WARNING")
         ]
         acted = [(decision, self._act(looking, decision)) for decision in self._unsuppressed(looking, ready)]
         _, refusals = self._filer.file(place, acted, records)
@@ -156,25 +166,27 @@ class CloserLook:
         self._reply(looking, decisions, acted)
         return looking.answers
 
-    def _take_back(self, judge: Judge, scope: Scope, looking: _Looking) -> None:
+    def _take_back(self, judge: Judge, observe: Callable[[], Snapshot], looking: _Looking) -> None:
         """Finish what a look before began, make way for others, undo what people ask to, and see what is left."""
         for target, items in looking.work.items():
             key = (target.kind, str(target.resource_id))
             leave_alone = max(one.leave_alone for one in judge.settings(looking.resource(key), key))
             looking.states[key] = self._changer.recover(looking.states[key], looking.resource(key), leave_alone)
-            self._resume(looking, target, scope, leave_alone)
+            self._resume(looking, target, observe, leave_alone)
             for item in () if key in looking.unfinished else items:
                 if item.message_id in looking.told or self._turns_down(looking, item):
                     continue
                 tried = self._take_back_for(looking, item, key, leave_alone)
                 if tried:
-                    looking.snapshot = self._decider.observe(scope)
+                    looking.snapshot = observe()
                 if tried and tried[-1].result is Result.RETRY:
                     looking.leave(target, tried[-1].detail)
                     break
             looking.stored[key] = looking.states[key]
 
-    def _resume(self, looking: _Looking, target: Target, scope: Scope, leave_alone: timedelta) -> None:
+    def _resume(
+        self, looking: _Looking, target: Target, observe: Callable[[], Snapshot], leave_alone: timedelta
+    ) -> None:
         """Go on with what a look before began to take back, and tell who asked for that."""
         key, items = (target.kind, str(target.resource_id)), looking.work[target]
         pending = looking.states[key].pending
@@ -182,7 +194,7 @@ class CloserLook:
         if resumed is None:
             return
         outcome, looking.states[key] = resumed
-        looking.snapshot = self._decider.observe(scope)
+        looking.snapshot = observe()
         if outcome.result is Result.RETRY:
             looking.leave(target, outcome.detail)
             return
@@ -219,6 +231,26 @@ class CloserLook:
         fields = {"account_id": target.account_id, "region": target.region, "resource_id": target.resource_id}
         self._ports.journal.step("outdated", f"{cause.trigger} is too old to be acted on", **fields)
         return True
+
+    def _approved(
+        self, looking: _Looking, judged: Sequence[Decision], records: Mapping[RecordKey, FindingRecord]
+    ) -> dict[RecordKey, str]:
+        """Return who approved what, by the key of the finding's record: no more than the finding proposed."""
+        approvals: dict[RecordKey, str] = {}
+        wanted = {one.record_key: set(map(fingerprint, one.possible)) for one in judged}
+        for target, items in looking.work.items():
+            for item in items:
+                request = item.cause.request
+                if request is None or not _approves(item, request.control_id) or item.message_id in looking.told:
+                    continue
+                key = (target.kind, str(target.resource_id), request.control_id)
+                record = records.get(key)
+                proposed = set((record.proposed or "").split()) if record else set()
+                if wanted.get(key, set()) <= proposed:
+                    approvals[key] = request.by
+                else:
+                    looking.told[item.message_id] = _OUTDATED
+        return approvals
 
     def _open_windows(self, judged: Sequence[Decision], looking: _Looking) -> None:
         causes = {key: [item.cause for item in looking.items(key)] for key in looking.states}
@@ -279,8 +311,12 @@ class CloserLook:
             state = ResourceState(*key, version=state.version, again_at=state.again_at)
         if state.window and _has_served(state.window, decisions, results, now):
             state = replace(state, window=None)
-        state = replace(state, holds={name: hold for name, hold in state.holds.items() if hold.until > now})
+        holds, answered = (
+            {name: hold for name, hold in held.items() if hold.until > now} for held in (state.holds, state.answered)
+        )
+        state = replace(state, holds=holds, answered=answered)
         times = [*(decision.again_at for decision in decisions), *(outcome.again_at for outcome in outcomes)]
+        times += [now + UNFINISHED_AGAIN] if state.pending and key not in looking.unfinished else []
         again_at = min(filter(None, times), default=None)
         if again_at and again_at != state.again_at:
             self._ports.scheduler.look_at(target, again_at)
@@ -357,6 +393,14 @@ class CloserLook:
             self._ports.journal.problem("flapping", decision.note, **decision.fields(place.account_id, place.region))
 
 
+def _needs_all(states: Collection[ResourceState], work: Iterable[Sequence[Work]]) -> bool:
+    """Tell whether a look has to see all that can be ours: what it does not see, it takes for gone."""
+    causes = [item.cause for items in work for item in items]
+    is_asked = any(cause.conflict or (cause.request and cause.request.ask is Ask.UNDO) for cause in causes)
+    beside_gateways = any(not one.route_table_ids for state in states for one in state.made.values())
+    return is_asked or beside_gateways or any(state.pending for state in states)
+
+
 def _has_served(window: Window, decisions: Sequence[Decision], results: set[Result], now: datetime) -> bool:
     """Tell whether nothing of a resource waits for a window any more, and what it was for is done or not to be done."""
     if any(one.again_at == window.due_at for one in decisions):
@@ -367,17 +411,6 @@ def _has_served(window: Window, decisions: Sequence[Decision], results: set[Resu
 
 def _is_open(decision: Decision) -> bool:
     return bool(decision.actions or decision.wait or decision.stopped)
-
-
-def _approvals(looking: _Looking) -> dict[RecordKey, str]:
-    """Return who asked for a change, by the key of the finding's record."""
-    return {
-        (target.kind, str(target.resource_id), request.control_id): request.by
-        for target, items in looking.work.items()
-        for item in items
-        if (request := item.cause.request) and _approves(item, request.control_id)
-        if item.message_id not in looking.told
-    }
 
 
 def _approves(item: Work, control_id: str) -> bool:

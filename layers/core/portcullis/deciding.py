@@ -9,10 +9,10 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from portcullis import prices
-from portcullis.impact import assess
+from portcullis.impact import assess, priced
 from portcullis.ledger import ResourceState
 from portcullis.model import Kind, Needs, Scope
-from portcullis.plan import Circumstances, Judge, respond
+from portcullis.plan import Circumstances, Judge, answered, respond
 from portcullis.policy import Mode
 from portcullis.ports import Changes
 from portcullis.settling import digest, window_of
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from portcullis.policy import Policy
     from portcullis.ports import Ports
     from portcullis.surroundings import Surroundings
+
+
+OF_OURS = Needs(instance_connect=True)
+"""What shows all that Portcullis can have made in a VPC, also after the policy has switched a control off."""
 
 
 def needs_of(policy: Policy, controls: Sequence[Control]) -> Needs:
@@ -76,11 +80,14 @@ class Decider:
         units = self._ports.directory.units_of(account_id) if self._policy.needs_units else ()
         return Judge(self._policy, account_id, region, units, controls)
 
-    def observe(self, scope: Scope) -> Snapshot:
+    def observe(self, scope: Scope, *, wholly: bool = False) -> Snapshot:
         """Observe a scope; raises what Observer.observe and Directory.units_of raise.
 
-        What only some scopes of the policy need is looked for where they match: tags are known by then.
+        What only some scopes of the policy need is looked for where they match: tags are known by then. ``wholly``
+        looks for all that can be Portcullis's, whatever the policy says by now.
         """
+        if wholly:
+            return self._ports.observer.observe(scope, self.needs | OF_OURS)
         snapshot = self._ports.observer.observe(scope, self._needs_everywhere)
         if not self._elsewhere:
             return snapshot
@@ -122,7 +129,11 @@ class Decider:
             by_resource[one.resource].append(one)
         for key, state in states.items():
             free = [one for one in by_resource[key] if not state.hold_on(one.control.id, now)]
-            settings = [one.settings for one in free if one.settings and one.is_automatic]
+            settings = [
+                one.settings
+                for one in free
+                if one.settings and one.is_automatic and not all(answered(each, state, now) for each in one.possible)
+            ]
             window = None
             if settings:
                 window = window_of(state.window, causes[key], settings, digest(snapshot.get(*key)), now)
@@ -157,6 +168,8 @@ class Decider:
         decisions = []
         for one in judged:
             impact = None
+            if one.evaluation and one.settings and one.settings.mode is Mode.DETECT:
+                impact = priced(one.evaluation.actions, price)
             if one.possible:
                 impact = assess(one.possible, snapshot.vpcs.get(one.resource_id), around.get(one.resource_id), price)
             state = states.get(one.resource, ResourceState(*one.resource))

@@ -41,7 +41,7 @@ _OF_SYSTEMS_MANAGER = (
     "patch-baseline-snapshot-${Region}",
     "${Region}-birdwatcher-prod",
 )
-# Amazon Linux, EMR, container image layers, agents and CloudFormation, as AWS's published data perimeter examples name
+# Amazon Linux, EMR, container image layers and agents, as AWS's published data perimeter examples name
 # them. No source tells the names of other partitions: there the policy names what it needs in `buckets`.
 _OF_THE_AWS_PARTITION = (
     "al2023-repos-${Region}-de612dc2",
@@ -50,12 +50,16 @@ _OF_THE_AWS_PARTITION = (
     "amazonlinux-2-repos-${Region}",
     "amazonlinux.${Region}.amazonaws.com",
     "aws-codedeploy-${Region}",
-    "cloudformation-custom-resource-response-${RegionWithoutDashes}",
-    "cloudformation-waitcondition-${Region}",
     "packages.${Region}.amazonaws.com",
     "prod-${Region}-starport-layer-bucket",
     "repo.${Region}.amazonaws.com",
     "repo.${Region}.emr.amazonaws.com",
+)
+# There custom resources and wait conditions answer, by URLs that CloudFormation presigned; else their stacks hang, and
+# fail ("Access CloudFormation using an interface endpoint", CloudFormation user guide).
+_OF_CLOUDFORMATION = (
+    "cloudformation-custom-resource-response-${RegionWithoutDashes}",
+    "cloudformation-waitcondition-${Region}",
 )
 # Their callers need resources of AWS or have no organisation: public documents, images, layers, managed policies,
 # federated identities. AWS publishes an example of its own for each, so the general one would cut workloads off.
@@ -221,7 +225,7 @@ def _checked(document: Any) -> Any:
 
 
 def _perimeter(perimeter: Mapping[str, Any], partition: str, service: str) -> dict[str, Any]:
-    """Return the perimeter: the organisation's callers on its resources, AWS services, and buckets of AWS, to read."""
+    """Return the perimeter: the organisation's callers on its resources, AWS services, and some buckets of AWS."""
     organisation, buckets = perimeter.get("organisation"), perimeter.get("buckets", [])
     if not isinstance(organisation, str) or not _ORGANISATION.fullmatch(organisation):
         raise ValueError("The perimeter names no organisation: give its id, as `organisation: o-exampleorgid`.")
@@ -239,8 +243,13 @@ def _perimeter(perimeter: Mapping[str, Any], partition: str, service: str) -> di
         {"Sid": "AwsServices", **everything, "Condition": {"Bool": {"aws:PrincipalIsAWSService": "true"}}},
     ]
     if service == "s3":
-        of_aws = _OF_SYSTEMS_MANAGER + (_OF_THE_AWS_PARTITION if partition == "aws" else ())
-        objects = [f"arn:${{Partition}}:s3:::{name}/*" for name in (*of_aws, *buckets)]
+        is_aws = partition == "aws"
+        read = (*_OF_SYSTEMS_MANAGER, *(_OF_THE_AWS_PARTITION if is_aws else ()), *buckets)
         # Such calls are often anonymous or presigned by AWS: they have no organisation that a condition could ask for.
-        statements.append({"Sid": "BucketsOfAws", **everybody, "Action": "s3:GetObject", "Resource": objects})
+        for sid, action, names in (
+            ("BucketsOfAws", "s3:GetObject", read),
+            ("CloudFormation", "s3:PutObject", _OF_CLOUDFORMATION if is_aws else ()),
+        ):
+            objects = [f"arn:${{Partition}}:s3:::{name}/*" for name in names]
+            statements += [{"Sid": sid, **everybody, "Action": action, "Resource": objects}] if objects else []
     return {"Version": "2012-10-17", "Statement": statements}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from portcullis.actions import fingerprint
 from portcullis.model import FindingRecord, Kind, Outcome, Result, Status
 from portcullis.plan import exempted
 
@@ -101,7 +102,8 @@ def file_for(
         now: The time of filing; UpdatedAt is this, or a millisecond after the last one if that is later.
     """
     verdict = _verdict(decision, outcomes)
-    if decision.actions and not outcomes and record and (record.status, record.record_state) == ("FAILED", "ACTIVE"):
+    is_open = record and record.status in ("FAILED", "WARNING") and record.record_state == "ACTIVE"
+    if decision.actions and not outcomes and is_open:
         # It is open already. How the change ends is news; that it is about to be tried again is not.
         return None
     if not _is_news(verdict, record, now):
@@ -119,7 +121,8 @@ def file_for(
         updated_at=stamp,
         status=verdict.status,
         record_state=verdict.record_state,
-        digest=_digest(verdict.text),
+        digest=_digest(verdict.text, verdict.proposed),
+        proposed=verdict.proposed or None,
     )
     return Filing(decision, finding, filed)
 
@@ -131,12 +134,16 @@ def in_doubt(record: FindingRecord) -> FindingRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """Compliance status, record state, and the description: what may be cut when that is long, and what may not."""
+    """Compliance status, record state, and the description: what may be cut when that is long, and what may not.
+
+    ``proposed`` is as in FindingRecord.
+    """
 
     status: str
     record_state: str
     reason: str
     rest: str = ""
+    proposed: str = ""
 
     @property
     def text(self) -> str:
@@ -159,15 +166,17 @@ def _verdict(decision: Decision, outcomes: Sequence[Outcome]) -> _Verdict:
     touched = f" {decision.impact}" if decision.impact else ""
     if outcomes:
         return _after(outcomes, evaluation, touched)
+    proposed = " ".join(sorted(fingerprint(action) for action in evaluation.actions))
     if decision.needless:
-        return _Verdict("WARNING", "ACTIVE", f"{decision.note} {evaluation.reason}")
-    return _Verdict("FAILED", "ACTIVE", evaluation.reason, f"{decision.note}{touched}")
+        return _Verdict("WARNING", "ACTIVE", f"{decision.note} {evaluation.reason}", proposed=proposed)
+    return _Verdict("FAILED", "ACTIVE", evaluation.reason, f"{decision.note}{touched}", proposed)
 
 
 def _after(outcomes: Sequence[Outcome], evaluation: Evaluation, touched: str) -> _Verdict:
     done, results = " ".join(outcome.detail for outcome in outcomes), {outcome.result for outcome in outcomes}
     if evaluation.remains or not results <= {Result.APPLIED, Result.NEEDLESS}:
-        return _Verdict("FAILED", "ACTIVE", evaluation.reason, f"{done}{touched}")
+        proposed = " ".join(sorted(fingerprint(outcome.action) for outcome in outcomes))
+        return _Verdict("FAILED", "ACTIVE", evaluation.reason, f"{done}{touched}", proposed)
     status = "PASSED" if results == {Result.APPLIED} else "WARNING"
     return _Verdict(status, "ACTIVE", f"{done} Before: {evaluation.reason}")
 
@@ -183,7 +192,10 @@ def _is_news(verdict: _Verdict, record: FindingRecord | None, now: datetime) -> 
         return record.record_state != "ARCHIVED" or status in _OPEN
     if status not in _OPEN:
         return False
-    return record.digest != _digest(verdict.text) or now - datetime.fromisoformat(record.updated_at) > REFRESH_AFTER
+    return (
+        record.digest != _digest(verdict.text, verdict.proposed)
+        or now - datetime.fromisoformat(record.updated_at) > REFRESH_AFTER
+    )
 
 
 def _finding(place: Place, decision: Decision, verdict: _Verdict, times: tuple[str, str]) -> dict[str, Any]:
@@ -230,8 +242,8 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 4]} ..."
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("|".join(texts).encode()).hexdigest()[:16]
 
 
 def _timestamp(moment: datetime) -> str:

@@ -8,9 +8,9 @@ an interface endpoint with private DNS takes new connections over, and is billed
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from portcullis.actions import (
     AddRouteTables,
@@ -34,10 +34,14 @@ if TYPE_CHECKING:
     from portcullis.prices import Price
     from portcullis.surroundings import Surroundings
 
+HTTPS = (443, 443)
+"""The port of a service."""
+
+ANSWERS = (32768, 60999)
+"""The ports from which Linux calls: what comes back goes to them."""
+
 _SERVICES = {"s3": "S3", "dynamodb": "DynamoDB"}
 _TCP = ("tcp", "6", "-1")
-_HTTPS = (443, 443)
-_ANSWERS = (32768, 60999)  # the ports from which Linux calls
 _SHOWN_BUCKETS = 2  # their names are long
 
 
@@ -48,11 +52,13 @@ class Impact:
     ``effects`` say, a clause each, what happens to what runs. ``instance_ids`` run in the affected subnets,
     ``interface_ids`` are in use there by something else, and ``subnet_ids`` are the subnets of both. ``blocked_by``
     names network ACLs and security groups that do not let all of the new path through; ``unchecked`` the services
-    whose addresses are not known. ``buckets`` and ``unread_buckets`` are as in Surroundings, for S3. ``per_gigabyte``
-    is what an interface endpoint charges for each GB, ``saved_per_gigabyte`` what a NAT gateway does.
+    whose addresses are not known. ``buckets`` and ``unread_buckets`` are as in Surroundings, for S3. ``per_zone`` and
+    ``per_gigabyte`` are what an interface endpoint costs in a zone a month, and for each GB, ``saved_per_gigabyte``
+    what a NAT gateway does.
     """
 
     dollars_a_month: float = 0
+    per_zone: float = 0
     per_gigabyte: float = 0
     saved_per_gigabyte: float = 0
     effects: tuple[str, ...] = ()
@@ -74,6 +80,8 @@ class Impact:
         return " ".join(self._sentences())
 
     def _sentences(self) -> Iterator[str]:
+        if self.dollars_a_month:
+            yield self.cost  # first: of a long text, the end is cut
         if not self.effects:
             yield "Nothing that runs is interrupted."
         elif not self.busy:
@@ -88,6 +96,11 @@ class Impact:
         if self.unchecked:
             unknown = " and ".join(self.unchecked)
             yield f"What may block the path was not checked: the addresses of {unknown} are not known."
+        yield from self._of_buckets()
+        if not self.dollars_a_month:
+            yield self.cost
+
+    def _of_buckets(self) -> Iterator[str]:
         if self.buckets:
             names = listed(self.buckets, _SHOWN_BUCKETS)
             yield f"Bucket policies that depend on the source address, which changes: {names}."
@@ -95,11 +108,13 @@ class Impact:
             yield f"Bucket policies that could not be read: {self.unread_buckets}."
         if self.buckets == () and not self.unread_buckets:
             yield "No bucket policy of this account and Region depends on the source address, which changes."
-        yield self._cost()
 
-    def _cost(self) -> str:
+    @property
+    def cost(self) -> str:
+        """What it costs, as a sentence."""
         if self.dollars_a_month:
-            return f"It costs about ${self.dollars_a_month:.2f} a month, and ${self.per_gigabyte:.3g} for each GB."
+            month = f"${self.dollars_a_month:.2f} a month (${self.per_zone:.2f} for each endpoint in each zone)"
+            return f"It costs about {month}, and ${self.per_gigabyte:.3g} for each GB."
         if self.saved_per_gigabyte:
             return (
                 f"It costs nothing; for traffic that a NAT gateway carries today, it saves "
@@ -127,6 +142,18 @@ class _Touched:
         if addresses is not None:
             self.blocked_by |= _blocking_acls(subnet_ids, addresses, around)
             self.blocked_by |= _blocking_groups({each.group_ids for each in interfaces}, addresses, around)
+
+
+def priced(actions: Sequence[Action], price: Price) -> Impact:
+    """Say what changes cost, and nothing of what they touch."""
+    paid = [one for one in actions if isinstance(one, CreateInterfaceEndpoint)]
+    routes = [one for one in actions if isinstance(one, CreateGatewayEndpoint | AddRouteTables)]
+    return Impact(
+        dollars_a_month=sum(interface_endpoint_month(price, len(one.subnet_ids)) for one in paid),
+        per_zone=interface_endpoint_month(price, 1) if paid else 0,
+        per_gigabyte=price.interface_endpoint_gigabyte if paid else 0,
+        saved_per_gigabyte=price.nat_gigabyte if routes else 0,
+    )
 
 
 def assess(actions: Sequence[Action], vpc: Vpc | None, around: Surroundings | None, price: Price) -> Impact:
@@ -171,14 +198,13 @@ def assess(actions: Sequence[Action], vpc: Vpc | None, around: Surroundings | No
         else "",
     )
     is_s3 = "S3" in {_short(one.service_name) for one in routes}
-    return Impact(
-        dollars_a_month=sum(interface_endpoint_month(price, len(one.subnet_ids)) for one in paid),
-        per_gigabyte=price.interface_endpoint_gigabyte if paid else 0,
-        saved_per_gigabyte=price.nat_gigabyte if routes else 0,
+    named: dict[str, Any] = {one.name: tuple(sorted(getattr(touched, one.name))) for one in fields(touched)}
+    return replace(
+        priced(actions, price),
         effects=tuple(filter(None, effects)),
         buckets=around.buckets if is_s3 else None,
         unread_buckets=around.unread_buckets if is_s3 else 0,
-        **{one.name: tuple(sorted(getattr(touched, one.name))) for one in fields(touched)},
+        **named,
     )
 
 
@@ -204,13 +230,13 @@ def _blocking_acls(subnet_ids: Iterable[str], addresses: PrefixList, around: Sur
     found = set()
     for acl_id in {around.subnets[subnet_id] for subnet_id in subnet_ids if subnet_id in around.subnets}:
         entries = sorted(around.acls[acl_id], key=lambda entry: entry.number)
-        for egress, ports in ((True, _HTTPS), (False, _ANSWERS)):
+        for egress, ports in ((True, HTTPS), (False, ANSWERS)):
             verdicts = [
                 (entry.allow, entry.cidr)
                 for entry in entries
-                if entry.egress is egress and _spans(entry.protocol, entry.ports, ports)
+                if entry.egress is egress and spans(entry.protocol, entry.ports, ports)
             ]
-            if not _passes(addresses.cidrs, verdicts):
+            if not passes(addresses.cidrs, verdicts):
                 found.add(acl_id)
     return found
 
@@ -231,19 +257,20 @@ def _blocking_groups(
             rule
             for group_id in group_ids
             for rule in around.groups[group_id]
-            if _spans(rule.protocol, rule.ports, _HTTPS)
+            if spans(rule.protocol, rule.ports, HTTPS)
         ]
         may_be_listed = any(set(rule.prefix_list_ids) - of_other_services for rule in rules)
-        if not may_be_listed and not _passes(addresses.cidrs, [(True, cidr) for rule in rules for cidr in rule.cidrs]):
+        if not may_be_listed and not passes(addresses.cidrs, [(True, cidr) for rule in rules for cidr in rule.cidrs]):
             found.update(group_ids)
     return found
 
 
-def _spans(protocol: str, ports: tuple[int, int] | None, wanted: tuple[int, int]) -> bool:
+def spans(protocol: str, ports: tuple[int, int] | None, wanted: tuple[int, int]) -> bool:
+    """Tell whether a rule is about all of some TCP ports; ``ports`` is None for all, ``protocol`` as EC2 writes it."""
     return protocol in _TCP and (ports is None or (ports[0] <= wanted[0] and wanted[1] <= ports[1]))
 
 
-def _passes(cidrs: Iterable[str], verdicts: Iterable[tuple[bool, str]]) -> bool:
+def passes(cidrs: Iterable[str], verdicts: Iterable[tuple[bool, str]]) -> bool:
     """Tell whether all of some addresses are let through. The first verdict on an address decides; none denies."""
     undecided = [IPv4Network(cidr) for cidr in cidrs]
     for allow, cidr in verdicts:

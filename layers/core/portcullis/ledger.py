@@ -75,14 +75,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A time during which a resource is left alone, and why, as a sentence for the finding.
-
-    ``needless``: what AWS refused shows that the change is not needed.
-    """
+    """A time during which a resource is left alone, and why, as a sentence for the finding."""
 
     until: datetime
     reason: str
-    needless: bool = False
 
 
 EVERYTHING = ""
@@ -93,7 +89,8 @@ EVERYTHING = ""
 class ResourceState:
     """What the next look at a resource has to know. ``version`` is 0 for a state that is not stored.
 
-    ``pending`` is the change that was begun and not ended. ``holds`` are by control id, or EVERYTHING. ``made`` maps
+    ``pending`` is the change that was begun and not ended. ``holds`` are by control id, or EVERYTHING;
+    ``answered`` by the service for which AWS has shown that another endpoint answers. ``made`` maps
     ids of endpoints, associations and groups to how we left them; ``applied`` maps the changes that were applied and
     not taken back, in their order, to their control and what each made; ``changed_at`` lists when the policy changed it
     within the last day; ``again_at`` is the time for which a look is scheduled.
@@ -105,6 +102,7 @@ class ResourceState:
     pending: str = ""
     window: Window | None = None
     holds: Mapping[str, Hold] = field(default_factory=dict)
+    answered: Mapping[str, Hold] = field(default_factory=dict)
     made: Mapping[str, Made] = field(default_factory=dict)
     applied: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     changed_at: tuple[datetime, ...] = ()

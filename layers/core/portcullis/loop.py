@@ -110,7 +110,8 @@ class Loop:
         account_id, region, began = place.account_id, place.region, self._ports.clock.now()
         records = {record.key: record for record in self._ports.store.open_records(account_id, region)}
         judge = self._decider.judge(place)
-        snapshot = self._decider.observe(Scope(account_id, region, everything=True))
+        wholly = any(cause.conflict for cause in causes)
+        snapshot = self._decider.observe(Scope(account_id, region, everything=True), wholly=wholly)
         seen = {(kind, resource_id) for kind in (Kind.VPC, Kind.INSTANCE) for resource_id in snapshot.resources(kind)}
         resources = sorted(seen | {(kind, resource_id) for kind, resource_id, _ in records})
         judged = judge.judge(snapshot, resources, began)

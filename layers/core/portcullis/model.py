@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -173,6 +174,11 @@ class GroupRule:
         """Whether it is about a TCP port."""
         return self.protocol in ("tcp", "6", "-1") and (self.ports is None or self.ports[0] <= port <= self.ports[1])
 
+    def covers(self, cidr: str) -> bool:
+        """Whether it is about all of an address block, or may be: what a prefix list holds is not known."""
+        block, own = ip_network(cidr), [ip_network(one, strict=False) for one in self.cidrs]
+        return bool(self.prefix_list_ids) or any(block[0] in one and block[-1] in one for one in own)
+
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup:
@@ -185,9 +191,13 @@ class SecurityGroup:
     tags: Tags = field(default_factory=dict)
 
     def is_ours(self, control_id: str = "") -> bool:
-        """Whether Portcullis created it, for this control if one is given, by its published tags."""
-        is_ours = self.tags.get(OWNERSHIP_TAG) == "true"
-        return is_ours and control_id in ("", self.tags.get(CONTROL_TAG, ""))
+        """Whether Portcullis created it, for this control if one is given.
+
+        Its published tags say so, and its name: tags may be copied, a name is given to one group in a VPC, for ever.
+        """
+        made_for = self.tags.get(CONTROL_TAG, "")
+        is_ours = self.tags.get(OWNERSHIP_TAG) == "true" and self.name == f"portcullis-{made_for}"
+        return is_ours and control_id in ("", made_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +275,7 @@ class Vpc:
     ``cidrs`` are its address blocks, of IPv4 and IPv6. ``groups`` are its security groups by id, ``instance_groups``
     the distinct sets of them, by sorted ids, that interfaces of living instances have. ``dns`` is None where it was not
     asked for; ``hosted_zones`` maps the names of the private hosted zones that are associated with it to whose they
-    are: ``account 111122223333``, or the name of an AWS service.
+    are: ``account 111122223333``, or the name of an AWS service. They are None when Route 53 did not tell this time.
     """
 
     vpc_id: str
@@ -280,7 +290,7 @@ class Vpc:
     instance_groups: tuple[tuple[str, ...], ...] = ()
     instance_connect: tuple[InstanceConnectEndpoint, ...] = ()
     dns: Dns | None = None
-    hosted_zones: Mapping[str, str] = field(default_factory=dict)
+    hosted_zones: Mapping[str, str] | None = field(default_factory=dict)
 
     def endpoint(self, endpoint_id: str) -> VpcEndpoint | None:
         """Return one of its endpoints, or None when it is gone or going."""
@@ -440,11 +450,15 @@ class Snapshot:
 
 
 class Status(StrEnum):
-    """Verdict of a control on one resource."""
+    """Verdict of a control on one resource.
+
+    UNKNOWN: it could not be told this time. Nothing is filed and nothing done; the next look tells.
+    """
 
     PASSED = "PASSED"
     FAILED = "FAILED"
     NOT_APPLICABLE = "NOT_APPLICABLE"
+    UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,7 +529,8 @@ class FindingRecord:
     """What Portcullis remembers of a finding that it files: the memory behind FAILED, PASSED, ARCHIVED.
 
     Times are ISO 8601 in UTC with milliseconds. ``status``, ``record_state`` and ``digest`` (of the text
-    filed) are None while it is not known whether Security Hub has taken the last import.
+    filed) are None while it is not known whether Security Hub has taken the last import. ``proposed`` are the
+    fingerprints of the actions that it names, separated by spaces: what a person approves is these.
     """
 
     control_id: str
@@ -526,6 +541,7 @@ class FindingRecord:
     status: str | None = None
     record_state: str | None = None
     digest: str | None = None
+    proposed: str | None = None
 
     @property
     def key(self) -> RecordKey:

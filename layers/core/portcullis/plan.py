@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from portcullis.actions import described
+from portcullis.actions import CreateInterfaceEndpoint, described
 from portcullis.change_windows import next_opening, open_at
 from portcullis.model import Evaluation, Kind, RecordKey, Snapshot, Status
 from portcullis.policy import Mode, Subject
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from portcullis.actions import Action
     from portcullis.controls import Control, Rule
     from portcullis.impact import Impact
-    from portcullis.ledger import ResourceState
+    from portcullis.ledger import Hold, ResourceState
     from portcullis.model import Resource
     from portcullis.policy import Exemption, Policy, Settings
 
@@ -164,12 +164,15 @@ def respond(decision: Decision, around: Circumstances) -> Decision:
     evaluation, settings = decision.evaluation, decision.settings
     if evaluation is None or settings is None or evaluation.status is not Status.FAILED or decision.exemption:
         return decision
+    decision, evaluation = _unanswered(decision, evaluation, around)
     planned = described(evaluation.actions)
+    if decision.needless:
+        return decision
     if not planned:
-        return replace(decision, note="Portcullis cannot mend this; a person can.")
+        return replace(decision, note=f"{decision.note} Portcullis cannot mend this; a person can.".lstrip())
     if settings.mode is Mode.DETECT:
         note = f"Portcullis changes nothing in mode detect; in mode remediate it would {planned}."
-        return replace(decision, note=note)
+        return replace(decision, note=f"{note} {around.impact.cost}" if around.impact else note)
     decision = replace(decision, impact=around.impact)
     if not around.approved_by and settings.mode is Mode.APPROVE:
         return _for_approval(decision, planned, around)
@@ -215,13 +218,31 @@ def _left_alone(decision: Decision, planned: str, around: Circumstances) -> Deci
     return replace(decision, note=note, again_at=until, flapping=True)
 
 
+def answered(action: Action, state: ResourceState, now: datetime) -> Hold | None:
+    """Return why an action is not needed, if AWS has shown that another endpoint answers for its service."""
+    hold = state.answered.get(action.service_name) if isinstance(action, CreateInterfaceEndpoint) else None
+    return hold if hold and hold.until > now else None
+
+
+def _unanswered(decision: Decision, evaluation: Evaluation, around: Circumstances) -> tuple[Decision, Evaluation]:
+    """Leave out what is answered for; a person may know better."""
+    told = {one: hold for one in evaluation.actions if (hold := answered(one, around.state, around.now))}
+    if not told or around.approved_by:
+        return decision, evaluation
+    rest = replace(evaluation, actions=tuple(one for one in evaluation.actions if one not in told))
+    note = " ".join(dict.fromkeys(hold.reason for hold in told.values()))
+    until = min(hold.until for hold in told.values())
+    if not rest.actions and not evaluation.remains:
+        return replace(decision, note=note, needless=True, again_at=until), evaluation
+    return replace(decision, evaluation=rest, note=note, again_at=until), rest
+
+
 def _held(decision: Decision, otherwise: str, around: Circumstances) -> Decision | None:
     """Leave alone for a while what Portcullis made way on, what a person undid, and what AWS refused."""
     hold = around.state.hold_on(decision.control.id, around.now)
     if hold is None:
         return None
-    note = hold.reason if hold.needless else f"{hold.reason} {otherwise}"
-    return replace(decision, note=note, again_at=hold.until, needless=hold.needless)
+    return replace(decision, note=f"{hold.reason} {otherwise}", again_at=hold.until)
 
 
 def _for_workloads(decision: Decision, settings: Settings, planned: str, around: Circumstances) -> Decision | None:

@@ -39,12 +39,11 @@ _TABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars. ``is_default``: some of them are not known of the Region, so say "about"."""
+    """US dollars."""
 
     interface_endpoint_hour: float
     interface_endpoint_gigabyte: float
     nat_gigabyte: float
-    is_default: bool
 
 
 def price(region: str, overrides: Mapping[str, Mapping[str, float]]) -> Price:
@@ -56,8 +55,7 @@ def price(region: str, overrides: Mapping[str, Mapping[str, float]]) -> Price:
             the table; ``default`` outweighs only us-east-1's, which stand for Regions that are not in the table.
     """
     own = {**(_built_in(region) if region in _TABLE else {}), **overrides.get(region, {})}
-    figures = {**_built_in("us-east-1"), **overrides.get("default", {}), **own}
-    return Price(**figures, is_default=len(own) < len(figures))
+    return Price(**{**_built_in("us-east-1"), **overrides.get("default", {}), **own})
 
 
 def _built_in(region: str) -> dict[str, float]:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portcullis.actions import AddRouteTables, AdmitInstanceConnect, DeleteSecurityGroup, RemoveFromEndpoint
+from portcullis.actions import (
+    AddRouteTables,
+    AdmitInstanceConnect,
+    DeleteSecurityGroup,
+    RemoveFromEndpoint,
+    SetEndpointPolicy,
+)
 from portcullis.changing import UNDONE, Wish
 from portcullis.ledger import EVERYTHING, Progress
 from portcullis.model import Instance, Result, Vpc, VpcEndpoint
@@ -108,6 +114,8 @@ def _differing(change: Change, resource: Resource | None, state: ResourceState) 
     if endpoint is None:
         return f"{change.made} no longer exists"
     found = differences(state.made.get(change.made), endpoint)
+    if isinstance(change.action, SetEndpointPolicy) and change.action.made_in(resource, change.change_id) is None:
+        found.append(f"the policy of {endpoint.endpoint_id} is not the one that it set")
     if isinstance(change.action, AddRouteTables) and isinstance(endpoint, VpcEndpoint):
         gone = sorted(set(change.action.route_table_ids) - set(endpoint.route_table_ids))
         found += [f"{', '.join(gone)} is no longer on it"] if gone else []

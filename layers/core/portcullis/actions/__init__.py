@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ __all__ = [
     "decode",
     "described",
     "encode",
+    "fingerprint",
     "left_by",
     "listed",
     "short_name",
@@ -85,6 +87,12 @@ def described(actions: Sequence[Action]) -> str:
         for subnet_ids, names in alike.items()
     ]
     return " and ".join([*phrases, *(str(one) for one in actions if not isinstance(one, CreateInterfaceEndpoint))])
+
+
+def fingerprint(action: Action) -> str:
+    """Return what equal actions have in common and others do not, as a few characters."""
+    told = [f"{one.name}={getattr(action, one.name)!r}" for one in fields(action) if one.compare]
+    return hashlib.sha256("|".join((type(action).__name__, *told)).encode()).hexdigest()[:12]
 
 
 def encode(action: Action) -> dict[str, Any]:

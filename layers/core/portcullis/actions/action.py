@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portcullis.model import Made, Resource
 
 _SHOWN = 4
-_TO_REGION = re.compile(r"^.*?\.[a-z]+(-[a-z]+)+-[0-9]+\.")
+_TO_REGION = re.compile(r"^.*?\.[a-z]+(-[a-z]+)+-[0-9]+\.|^(cn\.)?com\.amazonaws\.")
 
 
 def listed(names: Sequence[str], shown: int = _SHOWN) -> str:
@@ -23,7 +23,10 @@ def listed(names: Sequence[str], shown: int = _SHOWN) -> str:
 
 
 def short_name(service_name: str) -> str:
-    """Return what follows the Region in the name of an endpoint service (``ecr.api``); the whole name of others."""
+    """Return what follows the Region in the name of an endpoint service (``ecr.api``).
+
+    Of a global one of AWS (``com.amazonaws.iam``) it is what follows ``amazonaws``; of any other, the whole name.
+    """
     return _TO_REGION.sub("", service_name)
 
 
@@ -79,4 +82,4 @@ class Action(ABC):
             known: What was known as ours of the same thing before.
             left: The change that this is, and how it left the thing.
         """
-        return left
+        return None if self.takes_back else left

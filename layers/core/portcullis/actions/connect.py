@@ -11,7 +11,7 @@ from portcullis.model import Vpc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portcullis.model import Made, Resource
+    from portcullis.model import Resource
 
 _ALIVE = ("create-complete", "create-in-progress", "update-complete", "update-in-progress")
 
@@ -77,10 +77,6 @@ class DeleteInstanceConnectEndpoint(Action):
         """See Action."""
         return replace(self, group_id="")
 
-    def own(self, known: Made | None, left: Made) -> Made | None:
-        """See Action."""
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class DeleteSecurityGroup(Action):
@@ -98,10 +94,6 @@ class DeleteSecurityGroup(Action):
     def made_in(self, resource: Resource | None, change_id: str) -> str | None:
         """See Action."""
         return None if isinstance(resource, Vpc) and self.group_id in resource.groups else self.group_id
-
-    def own(self, known: Made | None, left: Made) -> Made | None:
-        """See Action."""
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +145,5 @@ class StopAdmitting(AdmitInstanceConnect):
         return None if self._rules(resource) else self.group_id
 
     def inverse(self, made: str, before: Mapping[str, Any], resource: Resource | None) -> Action | None:
-        """See Action."""
-        return None
-
-    def own(self, known: Made | None, left: Made) -> Made | None:
         """See Action."""
         return None

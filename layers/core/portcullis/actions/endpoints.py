@@ -188,10 +188,6 @@ class DeleteEndpoint(_Modification):
         """See Action."""
         return replace(self, group_id="")
 
-    def own(self, known: Made | None, left: Made) -> Made | None:
-        """See Action."""
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class SetEndpointPolicy(_Modification):

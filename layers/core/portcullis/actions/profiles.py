@@ -11,7 +11,7 @@ from portcullis.model import Instance
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portcullis.model import Made, Resource
+    from portcullis.model import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,3 @@ class DisassociateInstanceProfile(_OnInstance):
         """See Action."""
         is_left = isinstance(resource, Instance) and resource.association_id == self.association_id
         return None if is_left else self.association_id
-
-    def own(self, known: Made | None, left: Made) -> Made | None:
-        """See Action."""
-        return None

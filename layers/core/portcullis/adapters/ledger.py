@@ -247,10 +247,10 @@ def _to_state(kind: Kind, resource_id: str, item: Item) -> ResourceState:
         if window is not None:
             times = {name: datetime.fromisoformat(window[name]) for name in ("opened_at", "due_at")}
             window = Window(**(window | times))
-        holds = {
-            name: Hold(datetime.fromisoformat(one["until"]), one["reason"], one["needless"])
-            for name, one in data["holds"].items()
-        }
+        holds, answered = (
+            {name: Hold(datetime.fromisoformat(one["until"]), one["reason"]) for name, one in data[key].items()}
+            for key in ("holds", "answered")
+        )
         made = {
             name: Made(**(one | {key: tuple(one[key]) for key in ("route_table_ids", "subnet_ids")}))
             for name, one in data["made"].items()
@@ -262,6 +262,7 @@ def _to_state(kind: Kind, resource_id: str, item: Item) -> ResourceState:
             pending=data["pending"],
             window=window,
             holds=holds,
+            answered=answered,
             made=made,
             applied={name: (control_id, made_by_it) for name, (control_id, made_by_it) in data["applied"].items()},
             changed_at=tuple(datetime.fromisoformat(when) for when in data["changed_at"]),

@@ -31,7 +31,8 @@ _KEPT_FOR = timedelta(minutes=15)
 _PAGE = {"PageSize": 1000}
 _HOST_MANAGEMENT = "/ssm/managed-instance/default-ec2-instance-management-role"
 _OFF = "$None"
-_NOT_EVALUATED = "PolicyEvaluation"  # comes as an error of the server, and does not pass by itself
+NOT_EVALUATED = "PolicyEvaluation"
+"""Comes as an error of the server, and does not pass by itself."""
 
 
 class RolePermissions:
@@ -99,13 +100,13 @@ def _permissions(iam: Any, region: str, role: tuple[str, str], needs: Needs) -> 
         policy_names = _attached(iam, name) if needs.role_policies else ()
     except ClientError as error:
         fault, text = fault_of(error)
-        if fault is Fault.TRANSIENT and error.response["Error"]["Code"] != _NOT_EVALUATED:
+        if fault is Fault.TRANSIENT and error.response["Error"]["Code"] != NOT_EVALUATED:
             raise
         return Permissions(unread=f"{error.operation_name}: {text}")
     if left_out := sorted(action for action in needs.role_actions if action.lower() not in results):
         return Permissions(unread=f"the simulator says nothing about {', '.join(left_out)}")
     denials = [
-        Denial(action, _denied_by(result))
+        Denial(action, denied_by(result))
         for action in sorted(needs.role_actions)
         if (result := results[action.lower()])["EvalDecision"] != "allowed"
     ]
@@ -136,7 +137,7 @@ def _attached(iam: Any, role_name: str) -> tuple[str, ...]:
     return tuple(sorted(each["PolicyName"] for page in pages for each in page["AttachedPolicies"]))
 
 
-def _denied_by(result: Mapping[str, Any]) -> str:
+def denied_by(result: Mapping[str, Any]) -> str:
     """Name what denies first: it has to be mended whatever the others say ("EvaluationResult", IAM API reference)."""
     if not result.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
         return "scp"

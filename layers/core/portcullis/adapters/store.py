@@ -22,7 +22,7 @@ PERMISSIONS = ("dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query")
 _WRITE_BATCH = 100
 _PREFIX = "finding#"
 _KEPT_AFTER_ARCHIVAL = 100 * 24 * 3600
-_OPTIONAL = ("status", "record_state", "digest")
+_OPTIONAL = ("status", "record_state", "digest", "proposed")
 
 
 class DynamoDbStore:

@@ -81,7 +81,7 @@ class AwsSurroundings:
             acls: dict[str, dict[str, tuple[AclEntry, ...]]] = defaultdict(dict)
             # Every subnet has exactly one network ACL, the default one where none was chosen: these list the subnets.
             for item in read(ec2, "describe_network_acls", "NetworkAcls", {"vpc-id": vpc_ids}):
-                acls[item["VpcId"]][item["NetworkAclId"]] = _entries(item)
+                acls[item["VpcId"]][item["NetworkAclId"]] = entries(item)
                 subnets[item["VpcId"]] |= {each["SubnetId"]: item["NetworkAclId"] for each in item["Associations"]}
             prefix_lists = self._addresses(ec2, region)
             named, unread = self._dependent_buckets(account_id, region) if buckets else (None, 0)
@@ -175,8 +175,8 @@ def group_rule(item: Mapping[str, Any]) -> GroupRule:
     )
 
 
-def _entries(acl: Mapping[str, Any]) -> tuple[AclEntry, ...]:
-    """Entries for IPv6 do not apply to IPv4."""
+def entries(acl: Mapping[str, Any]) -> tuple[AclEntry, ...]:
+    """Return a network ACL's entries; those for IPv6 do not apply to IPv4."""
     return tuple(
         AclEntry(
             number=item["RuleNumber"],

@@ -10,9 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from botocore.exceptions import ClientError
-
-from portcullis.adapters.calls import fault_of
+from portcullis.adapters.calls import AWS_ERRORS, fault_of
 from portcullis.adapters.pages import read
 from portcullis.adapters.surroundings import group_rule
 from portcullis.endpoint_policies import digest
@@ -277,21 +275,20 @@ def _dns(ec2: Any, vpc_id: str) -> Dns:
     return Dns(support=is_on("DnsSupport"), hostnames=is_on("DnsHostnames"))
 
 
-def _hosted_zones(route53: Any, vpc_id: str, region: str) -> dict[str, str]:
+def _hosted_zones(route53: Any, vpc_id: str, region: str) -> dict[str, str] | None:
     """Return whose the private zones are that are associated with a VPC, by name.
 
-    Zones of Route 53 Profiles are not among them ("ListHostedZonesByVPC", Route 53 API reference). When Route 53
-    refuses, they are not known, which costs an attempt at most: EC2 does not enable a private DNS name twice.
+    Zones of Route 53 Profiles are not among them ("ListHostedZonesByVPC", Route 53 API reference). None when Route 53
+    does not answer now: it does so five times a second for an account, and the rest of what is seen is worth no less.
+    When it refuses, there seem to be none, which costs an attempt at most: EC2 does not enable a private name twice.
     """
     found: dict[str, str] = {}
     more: dict[str, str] = {}
     while True:
         try:
             answer = route53.list_hosted_zones_by_vpc(VPCId=vpc_id, VPCRegion=region, MaxItems=_ZONES, **more)
-        except ClientError as error:
-            if fault_of(error)[0] is Fault.TRANSIENT:
-                raise
-            return {}
+        except AWS_ERRORS as error:
+            return None if fault_of(error)[0] is Fault.TRANSIENT else {}
         for item in answer["HostedZoneSummaries"]:
             owner = item["Owner"]
             account = f"account {owner['OwningAccount']}" if "OwningAccount" in owner else ""

@@ -74,12 +74,15 @@ def policy() -> None:
 @policy.command(epilog="Example: portcullis policy check layers/policy/policy.yaml")
 @click.argument("file", type=_File)
 def check(file: Path) -> None:
-    """Check a policy FILE and print every fault in it, with its line; exemptions that have ended are no fault."""
+    """Check a policy FILE and print every fault in it, with its line.
+
+    What is no fault and probably not meant is told, too: exemptions that have ended, names that no service has.
+    """
     checked = read_policy(file)
     modes = ", ".join(f"{control_id} {entry['mode']}" for control_id, entry in checked.data["controls"].items())
     click.echo(f"{file}: valid ({modes})")
-    for ended in checked.ended(datetime.now(UTC)):
-        click.echo(f"{file}: {ended}")
+    for told in (*checked.doubts(), *checked.ended(datetime.now(UTC))):
+        click.echo(f"{file}: {told}")
 
 
 @policy.command("compile")

@@ -58,7 +58,7 @@ def _section(control: Control) -> str:
         f"**What Portcullis changes** (in mode `remediate`, or when approved). {control.fix}\n\n"
         f"**What can go wrong.** {control.risk}\n\n"
         f"**Parameters**\n\n{_parameters(control.parameters)}\n"
-        f"**Permissions.** Observer: {_code(control.observes)}. Remediator: {_code(control.remediates)}.\n\n"
+        f"**Permissions.** Observer: {_code(sorted(control.observes))}. Remediator: {_code(control.remediates)}.\n\n"
         f"**Related.** {control.related}\n"
     )
 

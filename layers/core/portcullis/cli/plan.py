@@ -21,7 +21,7 @@ from portcullis.cli.options import BAD_INPUT, AccountId, policy_option, read_pol
 from portcullis.cli.organisation import AWS_FAULTS, Hub
 from portcullis.cli.rehearsal import Rehearsal, Would
 from portcullis.controls import CONTROLS
-from portcullis.deciding import needs_of
+from portcullis.deciding import OF_OURS, needs_of
 from portcullis.findings import Place
 from portcullis.model import Cause
 
@@ -146,7 +146,8 @@ class Planner:
         if self.is_recording:
             named = (self.wanted.values(one.id, "check_bucket_policies", default=False) for one in self.controls)
             buckets = any(True in values for values in named)
-            seeing = recorder = recording.Recorder(observer, needs_of(self.wanted, self.controls), buckets=buckets)
+            needs = needs_of(self.wanted, self.controls) | OF_OURS
+            seeing = recorder = recording.Recorder(observer, needs, buckets=buckets)
         rehearsal = Rehearsal(seeing, self.directory, self.wanted, self.controls, SystemClock())
         self.findings += rehearsal.everything(place, Cause("plan"))
         self.places.append((place.account_id, place.region))

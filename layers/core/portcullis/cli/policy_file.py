@@ -16,7 +16,8 @@ import yaml
 from jsonschema import Draft202012Validator, FormatChecker
 
 from portcullis import change_windows, policy, policy_parts
-from portcullis.cli import policy_clashes
+from portcullis.actions import short_name
+from portcullis.cli import policy_clashes, policy_doubts
 from portcullis.cli.policy_places import written
 from portcullis.errors import PolicyError
 
@@ -33,10 +34,17 @@ SCHEMA = Path(__file__).resolve().parents[3] / "policy" / "policy.schema.json"
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]{1,9}\.[0-9]{1,9}")
 
+
+def _short(service: str) -> None:
+    if (short := short_name(service)) != service:
+        raise ValueError(f"write the short name, {short}")
+
+
 _FORMATS: dict[str, Callable[[str], object]] = {
     "duration-of-policy": policy_parts.duration,
     "settle-window": policy_parts.settle_window,
     "expiry": policy_parts.expiry,
+    "short-service-name": _short,
     "cron": change_windows.check_cron,
     "time-zone": change_windows.check_time_zone,
 }
@@ -69,6 +77,13 @@ class PolicyFile:
             for index, one in enumerate(policy.parse(self.data).exemptions)
             if one.expires_at <= now
         ]
+
+    def doubts(self) -> list[str]:
+        """Name what is no fault and probably not meant, each with its line."""
+        found = [
+            Fault(self.lines[one.at], f"{written(one.at)}: {one.message}") for one in policy_doubts.find(self.data)
+        ]
+        return [str(one) for one in sorted(found)]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -145,6 +160,8 @@ class _Document:
     def explain(self, error: ValidationError) -> list[Fault]:
         """Turn a schema error into faults; each unknown key is one of its own, on its own line."""
         at: Location = tuple(error.absolute_path)
+        if "propertyNames" in error.absolute_schema_path:
+            at = (*at, str(error.instance))
         if error.validator == "additionalProperties":
             schema: Any = error.schema
             instance: Any = error.instance

@@ -100,7 +100,8 @@ class Replay:
         rehearsal = Rehearsal(seen, seen, wanted, CONTROLS, Fixed(self.at))
         ids = {kind: frozenset(str(one.resource_id) for one in self.targets if one.kind is kind) for kind in Kind}
         everything = bool(ids[Kind.ACCOUNT_REGION])
-        snapshot = rehearsal.decider.observe(Scope(account_id, region, ids[Kind.VPC], ids[Kind.INSTANCE], everything))
+        scope = Scope(account_id, region, ids[Kind.VPC], ids[Kind.INSTANCE], everything)
+        snapshot = rehearsal.decider.observe(scope, wholly=bool(self.conflict))
         causes = self._causes(snapshot)
         place = Place(snapshot.partition, account_id, region)
         withdrawals = []

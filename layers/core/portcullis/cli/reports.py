@@ -44,7 +44,7 @@ _COLUMNS = (
     "remedy",
     "finding_id",
 )
-_COUNTED = {"PASSED": "passed", "NOT_APPLICABLE": "not applicable"}
+_COUNTED = {"PASSED": "passed", "NOT_APPLICABLE": "not applicable", "UNKNOWN": "could not be told"}
 _PLURALS = {Would.CHANGE: "changes", Would.PROPOSE: "proposals", Would.REPORT: "reports", Would.EXEMPT: "exemptions"}
 
 

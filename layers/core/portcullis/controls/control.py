@@ -31,6 +31,14 @@ OF_VPCS = (
 """The IAM actions with which a VPC is observed, and what a change to it would touch."""
 
 
+def rule_command(side: str, group_id: str, port: int, cidr: str) -> str:
+    """Return the command that lets a security group admit (``ingress``), or let out to (``egress``), some addresses."""
+    about = f"--protocol tcp --port {port} --cidr {cidr}"
+    if ":" in cidr:
+        about = f"--ip-permissions 'IpProtocol=tcp,FromPort={port},ToPort={port},Ipv6Ranges=[{{CidrIpv6={cidr}}}]'"
+    return f"aws ec2 authorize-security-group-{side} --group-id {group_id} {about}"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What a finding says of the rule that was broken. ``docs`` is a page of AWS about the matter."""

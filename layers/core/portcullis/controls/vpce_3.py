@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portcullis.actions import CreateInterfaceEndpoint, listed
-from portcullis.controls.control import OF_VPCS, Control, Parameter
+from portcullis.controls.control import OF_VPCS, Control, Parameter, rule_command
 from portcullis.model import Evaluation, Kind, Needs, Status, Subnet
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _ID = "VPCE.3"
 _HTTPS = 443
 _ALIVE = ("available", "pending")
 _SHOWN = 10  # short names
+_SHOWN_COMMANDS = 2
 _CREATE = (
     "Create the interface endpoints, in one subnet of each Availability Zone. They are billed by the hour in each "
     "zone, and by the gigabyte."
@@ -58,14 +59,17 @@ def _evaluate(snapshot: Snapshot, vpc: Vpc, settings: Settings) -> Evaluation:
         service = snapshot.interface_services[service_name]
         gap = _gap(vpc, service, private_dns=private_dns and bool(service.private_dns_names))
         if gap and (zone := _zone(vpc, service)):
-            central.append(f"{name} (private hosted zone {zone} of {vpc.hosted_zones[zone]})")
+            central.append(f"{name} (private hosted zone {zone})")
         elif gap:
             gaps[name] = gap
     notes = f" A centralised endpoint answers for {listed(central)}." if central else ""
     notes += f" {snapshot.scope.region} offers none for {listed(unknown, _SHOWN)}." if unknown else ""
-    if not gaps:
-        reason = f"{vpc.vpc_id} reaches {listed(list(named.values()), _SHOWN)} through interface endpoints.{notes}"
-        return Evaluation(_ID, Kind.VPC, vpc.vpc_id, Status.PASSED, reason)
+    if not gaps or vpc.hosted_zones is None:
+        status, reason = Status.PASSED, f"{vpc.vpc_id} reaches {listed(list(named.values()), _SHOWN)} through"
+        reason += f" interface endpoints.{notes}"
+        if gaps:
+            status, reason = Status.UNKNOWN, f"Route 53 did not tell the hosted zones of {vpc.vpc_id} this time."
+        return Evaluation(_ID, Kind.VPC, vpc.vpc_id, status, reason)
     names = {gap.problem: [name for name in gaps if gaps[name].problem == gap.problem] for gap in gaps.values()}
     problems = "; ".join(problem.format(listed(names[problem], _SHOWN)) for problem in names)
     return Evaluation(
@@ -90,10 +94,10 @@ def _idle(vpc: Vpc, reason: str) -> Evaluation:
 
 
 def _zone(vpc: Vpc, service: InterfaceService) -> str:
-    """Return the hosted zone of an account that answers for the service; one of a service comes with an endpoint."""
+    """Tell which hosted zone of an account answers for the service, and whose; one of a service has an endpoint."""
     private = {_bare(name) for name in service.private_dns_names}
-    of_accounts = sorted(zone for zone, owner in vpc.hosted_zones.items() if owner.startswith("account "))
-    found = [zone for zone in of_accounts if _bare(zone) in private]
+    zones = sorted((vpc.hosted_zones or {}).items())
+    found = [f"{zone} of {owner}" for zone, owner in zones if owner.startswith("account ") and _bare(zone) in private]
     return found[0] if found else ""
 
 
@@ -112,11 +116,8 @@ def _gap(vpc: Vpc, service: InterfaceService, *, private_dns: bool) -> _Gap | No
         key=lambda one: one.endpoint_id,
     )
     alive = [one for one in endpoints if one.state in _ALIVE]
-    named = [one for one in alive if one.private_dns or not private_dns]
-    if any(one.subnet_ids and _admits(vpc, one) for one in named):
-        return None
-    if named:
-        return _closed(vpc, named[0])
+    if closed := [_closed(vpc, one) for one in alive if one.private_dns or not private_dns]:
+        return None if None in closed else closed[0]
     if waiting := next((one.endpoint_id for one in endpoints if one.state == "pendingacceptance"), ""):
         remedy = f"Ask the owner of the service to accept {waiting}."
         return _Gap(f"{waiting} for {{}} waits until the service's owner accepts it", remedy)
@@ -129,21 +130,24 @@ def _gap(vpc: Vpc, service: InterfaceService, *, private_dns: bool) -> _Gap | No
     return _creation(vpc, service, problem, private_dns=private_dns)
 
 
-def _admits(vpc: Vpc, endpoint: VpcEndpoint) -> bool:
-    groups = vpc.seen_groups(endpoint.group_ids)
-    return groups is None or any(rule.spans(_HTTPS) for group in groups for rule in group.ingress)
-
-
-def _closed(vpc: Vpc, endpoint: VpcEndpoint) -> _Gap:
-    name = endpoint.endpoint_id
+def _closed(vpc: Vpc, endpoint: VpcEndpoint) -> _Gap | None:
+    """Tell why an endpoint does not answer; None when it does. A group of ours has to admit the whole VPC."""
+    name, groups = endpoint.endpoint_id, vpc.seen_groups(endpoint.group_ids)
     if not endpoint.subnet_ids:
         remedy = f"Give it subnets: aws ec2 modify-vpc-endpoint --vpc-endpoint-id {name} --add-subnet-ids SUBNET"
         return _Gap(f"{name} for {{}} is in no subnet", remedy)
-    block = next((cidr for cidr in vpc.cidrs if ":" not in cidr), "CIDR")
-    remedy = (
-        f"Admit it: aws ec2 authorize-security-group-ingress --group-id {endpoint.group_ids[0]} --protocol tcp "
-        f"--port {_HTTPS} --cidr {block}"
-    )
+    if groups is None:
+        return None
+    rules = [rule for group in groups for rule in group.ingress if rule.spans(_HTTPS)]
+    ours = [group.group_id for group in groups if group.is_ours()]
+    shut_out = [cidr for cidr in vpc.cidrs if not any(rule.covers(cidr) for rule in rules)]
+    if rules and not (ours and shut_out):
+        return None
+    group_id = (*ours, *endpoint.group_ids)[0]
+    commands = [rule_command("ingress", group_id, _HTTPS, cidr) for cidr in shut_out]
+    remedy = f"Admit it: {listed(commands, _SHOWN_COMMANDS)}"
+    if ours:
+        return _Gap(f"{group_id} does not admit TCP {_HTTPS} from {listed(shut_out)} to {{}}", remedy)
     return _Gap(f"no security group of {name} for {{}} ({listed(endpoint.group_ids)}) admits TCP {_HTTPS}", remedy)
 
 

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from portcullis.actions import AdmitInstanceConnect, CreateInstanceConnectEndpoint, listed
-from portcullis.controls.control import OF_VPCS, Control, Parameter
+from portcullis.controls.control import OF_VPCS, Control, Parameter, rule_command
 from portcullis.model import Evaluation, Kind, Needs, Status
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ def _judged(vpc: Vpc, endpoint: InstanceConnectEndpoint, settings: Settings) -> 
     """Judge the way from an endpoint to the instances, at both ends."""
     ports = settings.parameter("ports", _PORTS)
     name, problems, commands = endpoint.endpoint_id, [], []
-    if shut := tuple(port for port in ports if not _lets_out(vpc, endpoint, port)):
-        problems.append(
-            f"its security groups ({listed(endpoint.group_ids)}) let no TCP {_listed(shut)} out to instances"
-        )
-        command = f"aws ec2 authorize-security-group-egress --group-id {endpoint.group_ids[0]} --protocol tcp"
-        commands += [f"{command} --port {port} --cidr {cidr}" for port in shut for cidr in vpc.cidrs if ":" not in cidr]
+    shut = {port: cidrs for port in ports if (cidrs := _shut(vpc, endpoint, port))}
+    if shut:
+        blocks = listed([cidr for cidr in vpc.cidrs if any(cidr in cidrs for cidrs in shut.values())])
+        own = f"its security groups ({listed(endpoint.group_ids)})"
+        problems.append(f"{own} let no TCP {_listed(shut)} out to instances in {blocks}")
+        commands += [rule_command("egress", endpoint.group_ids[0], port, cidr) for port in shut for cidr in shut[port]]
     # Who comes with the client's own address is not known; and without a group there is nothing to admit.
     blocked = {} if endpoint.preserve_client_ip or not endpoint.group_ids else _blocked(vpc, endpoint, ports)
     admissions: tuple[AdmitInstanceConnect, ...] = ()
@@ -135,20 +135,20 @@ def _judged(vpc: Vpc, endpoint: InstanceConnectEndpoint, settings: Settings) -> 
     )
 
 
-def _lets_out(vpc: Vpc, endpoint: InstanceConnectEndpoint, port: int) -> bool:
-    groups = vpc.seen_groups(endpoint.group_ids)
+def _shut(vpc: Vpc, endpoint: InstanceConnectEndpoint, port: int) -> list[str]:
+    """Return the address blocks to which no group lets out. One of ours has to let out to the whole VPC."""
+    groups = vpc.seen_groups(endpoint.group_ids) or []
     theirs = {group_id for group_ids in vpc.instance_groups for group_id in group_ids}
-    return groups is None or any(
-        rule.spans(port)
-        and (
-            rule.prefix_list_ids
-            or _in_vpc(vpc, rule)
-            or theirs & set(rule.group_ids)
-            or (rule.group_ids and not theirs)
-        )
-        for group in groups
-        for rule in group.egress
+    rules = [rule for group in groups for rule in group.egress if rule.spans(port)]
+    lets_out = not groups or any(
+        rule.prefix_list_ids or _in_vpc(vpc, rule) or theirs & set(rule.group_ids) or (rule.group_ids and not theirs)
+        for rule in rules
     )
+    is_ours = any(group.is_ours() for group in groups)
+    if lets_out and not is_ours:
+        return []
+    wanted = [cidr for cidr in vpc.cidrs if is_ours or ":" not in cidr]
+    return [cidr for cidr in wanted if not any(rule.covers(cidr) for rule in rules)]
 
 
 def _blocked(vpc: Vpc, endpoint: InstanceConnectEndpoint, ports: Iterable[int]) -> _Sets:

@@ -26,8 +26,9 @@ def _evaluate(snapshot: Snapshot, vpc: Vpc, settings: Settings) -> Evaluation:
     if vpc.owner_id != snapshot.scope.account_id:
         reason = f"{vpc.vpc_id} is shared by account {vpc.owner_id}, whose endpoints these are."
         return Evaluation(_ID, Kind.VPC, vpc.vpc_id, Status.NOT_APPLICABLE, reason)
-    policies = dict(settings.parameter("policies", ()))
-    concerned = {short: found for short in policies if (found := _endpoints(snapshot, vpc, short))}
+    # A full name is of no other service than its short one: what a policy may not say to that, it says to neither.
+    policies = {short_name(service): name for service, name in settings.parameter("policies", ())}
+    concerned = {short: found for short in policies if (found := _endpoints(vpc, short))}
     if not concerned:
         services = f" of {listed(list(policies))}" if policies else " whose policy is named"
         reason = f"{vpc.vpc_id} has no endpoint{services}, so none with a wrong policy."
@@ -70,10 +71,8 @@ def _evaluate(snapshot: Snapshot, vpc: Vpc, settings: Settings) -> Evaluation:
     )
 
 
-def _endpoints(snapshot: Snapshot, vpc: Vpc, short: str) -> list[VpcEndpoint]:
+def _endpoints(vpc: Vpc, short: str) -> list[VpcEndpoint]:
     """Return the endpoints of a service; what AWS services manage has the policy that they gave it."""
-    known = snapshot.interface_services.get(short)
-    names = {snapshot.gateway_services.get(short), known.service_name if known else None}
     return sorted(
         (
             one
@@ -81,7 +80,7 @@ def _endpoints(snapshot: Snapshot, vpc: Vpc, short: str) -> list[VpcEndpoint]:
             if one.endpoint_type.lower() in _KINDS
             and one.state in _ALIVE
             and not one.requester_managed
-            and (one.service_name in names or short_name(one.service_name) == short)
+            and short_name(one.service_name) == short
         ),
         key=lambda one: one.endpoint_id,
     )
@@ -129,7 +128,8 @@ VPCE_5 = Control(
         "A tight policy breaks what nobody thought of: package repositories (Amazon Linux, Windows updates), container "
         "image layers, agents and CloudFormation signals are in buckets of AWS; presigned URLs, anonymous downloads "
         "and buckets of partners have no principal or resource of the organisation. The perimeter names AWS's buckets "
-        "as far as they are known; others go into `buckets`. Begin in mode `detect` and with one account. The policy "
+        "as far as they are known, for reading, and CloudFormation's two for putting what signals and custom resources "
+        "answer, which lets data out to stacks of others; further buckets to read go into `buckets`. Begin in mode `detect` and with one account. The policy "
         "applies to new requests at once, without interrupting connections."
     ),
     observes=(*OF_VPCS, "ec2:DescribeVpcEndpointServices"),

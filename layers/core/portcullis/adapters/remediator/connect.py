@@ -16,13 +16,14 @@ from portcullis.actions import (
     DeleteInstanceConnectEndpoint,
     StopAdmitting,
 )
+from portcullis.adapters.calls import fault_of
 from portcullis.adapters.remediator.ec2 import code_of, tagged, unless
-from portcullis.adapters.remediator.groups import after_its_endpoint, let_out_only, own_group, tcp
-from portcullis.errors import is_gone, is_there
+from portcullis.adapters.remediator.groups import after_its_endpoint, let_out, own_group, tcp
+from portcullis.errors import Fault, is_gone, is_there
 from portcullis.model import Outcome, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 PERMISSIONS = (
     "ec2:AuthorizeSecurityGroupIngress",
@@ -30,6 +31,7 @@ PERMISSIONS = (
     "ec2:CreateNetworkInterface",
     "ec2:CreateTags",
     "ec2:DeleteInstanceConnectEndpoint",
+    "ec2:DescribeSecurityGroups",
     "ec2:RevokeSecurityGroupIngress",
     "iam:CreateServiceLinkedRole",
 )
@@ -42,8 +44,8 @@ _ALIVE = ("create-complete", "create-in-progress", "update-complete", "update-in
 def _create(ec2: Any, action: CreateInstanceConnectEndpoint, change_id: str) -> Outcome:
     # Only an endpoint of IPv4 alone can preserve the client's address; AWS's default is that of the subnet.
     options = {"IpAddressType": "ipv4"} if action.preserve_client_ip else {}
-    with own_group(ec2, action, change_id, _PURPOSE) as group_id:
-        let_out_only(ec2, group_id, action.ports, action.cidrs)
+    with own_group(ec2, action, change_id, _PURPOSE) as (group_id, is_new):
+        let_out(ec2, group_id, action.ports, action.cidrs, is_new=is_new)
         endpoint = ec2.create_instance_connect_endpoint(
             SubnetId=action.subnet_id,
             SecurityGroupIds=[group_id],
@@ -71,25 +73,53 @@ def _delete(ec2: Any, action: DeleteInstanceConnectEndpoint, _: str) -> Outcome:
 
 
 def _admit(ec2: Any, action: AdmitInstanceConnect, change_id: str) -> Outcome:
-    source = {"GroupId": action.source_group_id, "Description": f"Made by Portcullis for {action.control_id}"}
+    """Make the rules, or none of them: what is not of this change, undoing it must not revoke."""
+    mark = f"Made by Portcullis for {action.control_id}: {change_id}"
+    source = {"GroupId": action.source_group_id, "Description": mark}
+    made: list[int] = []
     for port in action.ports:
-        unless(
-            is_there,
-            ec2.authorize_security_group_ingress,
-            GroupId=action.group_id,
-            IpPermissions=[{**tcp(port), "UserIdGroupPairs": [source]}],
-            TagSpecifications=tagged("security-group-rule", action, change_id),
-        )
+        try:
+            ec2.authorize_security_group_ingress(
+                GroupId=action.group_id,
+                IpPermissions=[{**tcp(port), "UserIdGroupPairs": [source]}],
+                TagSpecifications=tagged("security-group-rule", action, change_id),
+            )
+        except ClientError as error:
+            is_taken = is_there(code_of(error))
+            if not (is_taken and _is_made(ec2, action, port, mark)):
+                if fault_of(error)[0] is Fault.TERMINAL:
+                    _revoke(ec2, action, made)
+                if not is_taken:
+                    raise
+                detail = f"Somebody else let {action.group_id} admit {action.source_group_id} on TCP {port} meanwhile."
+                return Outcome(action, Result.RETRY, detail=f"{detail} Portcullis looks again.", is_refuted=True)
+        made.append(port)
     detail = f"Portcullis lets {action.group_id} admit {action.source_group_id} on TCP {_ports(action)}."
     return Outcome(action, Result.APPLIED, action.group_id, detail)
 
 
+def _is_made(ec2: Any, action: AdmitInstanceConnect, port: int, mark: str) -> bool:
+    """Tell whether the rule that is there is of an earlier try of the same change."""
+    groups = ec2.describe_security_groups(GroupIds=[action.group_id])["SecurityGroups"]
+    return any(
+        (pair["GroupId"], pair.get("Description")) == (action.source_group_id, mark)
+        for group in groups
+        for rule in group["IpPermissions"]
+        if tcp(port).items() <= rule.items()
+        for pair in rule["UserIdGroupPairs"]
+    )
+
+
 def _stop_admitting(ec2: Any, action: StopAdmitting, _: str) -> Outcome:
-    for port in action.ports:
-        rule = {**tcp(port), "UserIdGroupPairs": [{"GroupId": action.source_group_id}]}
-        unless(is_gone, ec2.revoke_security_group_ingress, GroupId=action.group_id, IpPermissions=[rule])
+    _revoke(ec2, action, action.ports)
     detail = f"Portcullis no longer lets {action.group_id} admit {action.source_group_id} on TCP {_ports(action)}."
     return Outcome(action, Result.APPLIED, action.group_id, detail)
+
+
+def _revoke(ec2: Any, action: AdmitInstanceConnect, ports: Iterable[int]) -> None:
+    for port in ports:
+        rule = {**tcp(port), "UserIdGroupPairs": [{"GroupId": action.source_group_id}]}
+        unless(is_gone, ec2.revoke_security_group_ingress, GroupId=action.group_id, IpPermissions=[rule])
 
 
 def _ports(action: AdmitInstanceConnect) -> str:

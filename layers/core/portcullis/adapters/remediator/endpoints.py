@@ -58,7 +58,7 @@ def _create_gateway(ec2: Any, action: CreateGatewayEndpoint, change_id: str) -> 
 def _create_interface(ec2: Any, action: CreateInterfaceEndpoint, change_id: str) -> Outcome:
     options = {"DnsOptions": {"PrivateDnsOnlyForInboundResolverEndpoint": True}} if action.resolver_only else {}
     try:
-        with own_group(ec2, action, change_id, _PURPOSE) as group_id:
+        with own_group(ec2, action, change_id, _PURPOSE) as (group_id, _):
             admit(ec2, group_id, _HTTPS, action.cidrs)
             endpoint = ec2.create_vpc_endpoint(
                 VpcId=action.vpc_id,

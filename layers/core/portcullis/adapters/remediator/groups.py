@@ -15,7 +15,7 @@ from portcullis.actions import DeleteSecurityGroup
 from portcullis.adapters.calls import AWS_ERRORS, fault_of
 from portcullis.adapters.remediator.ec2 import code_of, tagged, unless
 from portcullis.errors import Fault, PortcullisError, TransientError, is_gone, is_in_use, is_there
-from portcullis.model import OWNERSHIP_TAG, Outcome, Result
+from portcullis.model import CHANGE_TAG, OWNERSHIP_TAG, Outcome, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,10 +44,10 @@ _ANYWHERE = ("0.0.0.0/0", "::/0")
 @contextmanager
 def own_group(
     ec2: Any, action: CreateInterfaceEndpoint | CreateInstanceConnectEndpoint, change_id: str, purpose: str
-) -> Iterator[str]:
+) -> Iterator[tuple[str, bool]]:
     """Provide the id of our security group for a new endpoint: the one that the action names, or by its name.
 
-    One that was made for it just now is deleted again when AWS refuses the endpoint for good.
+    With it comes whether this very change made it: then it is deleted again when AWS refuses the endpoint for good.
 
     Raises:
         PortcullisError: A group of somebody else has the name.
@@ -55,7 +55,7 @@ def own_group(
     """
     group_id, is_new = (action.group_id, False) if action.group_id else _made_or_found(ec2, action, change_id, purpose)
     try:
-        yield group_id
+        yield group_id, is_new
     except ClientError as error:
         if is_new and fault_of(error)[0] is Fault.TERMINAL:
             with suppress(*AWS_ERRORS):
@@ -75,21 +75,22 @@ def _made_or_found(ec2: Any, action: Any, change_id: str, purpose: str) -> tuple
     except ClientError as error:
         if not is_there(code_of(error)):
             raise
-        return _found(ec2, action.vpc_id, name), False
+        return _found(ec2, action.vpc_id, name, change_id)
     return made["GroupId"], True
 
 
-def _found(ec2: Any, vpc_id: str, name: str) -> str:
+def _found(ec2: Any, vpc_id: str, name: str, change_id: str) -> tuple[str, bool]:
     groups = _described(ec2, {"vpc-id": vpc_id, "group-name": name})
     if not groups:
         raise TransientError(f"AWS does not show the security group {name} of {vpc_id} yet")
     group_id: str = groups[0]["GroupId"]
-    if {"Key": OWNERSHIP_TAG, "Value": "true"} not in groups[0].get("Tags", []):
+    tags = groups[0].get("Tags", [])
+    if {"Key": OWNERSHIP_TAG, "Value": "true"} not in tags:
         raise PortcullisError(
             f"{group_id} in {vpc_id} is called {name} and is not Portcullis's, by its tags: delete it, or put the tag "
             f"{OWNERSHIP_TAG} back if somebody took it off"
         )
-    return group_id
+    return group_id, {"Key": CHANGE_TAG, "Value": change_id} in tags
 
 
 def _described(ec2: Any, filters: dict[str, str]) -> list[dict[str, Any]]:
@@ -106,10 +107,13 @@ def admit(ec2: Any, group_id: str, ports: Iterable[int], cidrs: Iterable[str]) -
     _authorize(ec2.authorize_security_group_ingress, group_id, ports, cidrs)
 
 
-def let_out_only(ec2: Any, group_id: str, ports: Iterable[int], cidrs: Iterable[str]) -> None:
-    """Let a group of ours out to TCP ports of address blocks, and no longer everywhere, as a new group may."""
+def let_out(ec2: Any, group_id: str, ports: Iterable[int], cidrs: Iterable[str], *, is_new: bool) -> None:
+    """Let a group of ours out to TCP ports of address blocks; a new one no longer everywhere, as AWS makes it.
+
+    From a group that was there nothing is taken: whatever else uses it might need that.
+    """
     _authorize(ec2.authorize_security_group_egress, group_id, ports, cidrs)
-    for cidr in _ANYWHERE:
+    for cidr in _ANYWHERE if is_new else ():
         rule = {"IpProtocol": "-1", **_range(cidr)}
         unless(is_gone, ec2.revoke_security_group_egress, GroupId=group_id, IpPermissions=[rule])
 

@@ -15,7 +15,7 @@ from portcullis.actions import listed
 from portcullis.cli.explain.answer import Status, Step, Via
 from portcullis.cli.explain.facts import Unread
 from portcullis.cli.explain.ways import not_read
-from portcullis.impact import _ANSWERS, _HTTPS, _passes, _spans
+from portcullis.impact import ANSWERS, HTTPS, passes, spans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ class _Check:
             [
                 (entry.allow, entry.cidr)
                 for entry in entries
-                if entry.egress is self.egress and _spans(entry.protocol, entry.ports, self.ports)
+                if entry.egress is self.egress and spans(entry.protocol, entry.ports, self.ports)
             ],
         )
 
@@ -101,13 +101,13 @@ def network_acl(place: Place, way: Way) -> Step:
     if not targets.crossing:
         return Step(ACL, Status.PASSED, f"{targets.what} is in the same subnet, where {near.acl_id} does not apply")
     checks = [
-        _Check(near, True, _HTTPS, targets.crossing, f"to {targets.what}"),  # noqa: FBT003 - out
-        _Check(near, False, _ANSWERS, targets.crossing, f"from {targets.what}"),  # noqa: FBT003 - in
+        _Check(near, True, HTTPS, targets.crossing, f"to {targets.what}"),  # noqa: FBT003 - out
+        _Check(near, False, ANSWERS, targets.crossing, f"from {targets.what}"),  # noqa: FBT003 - in
     ]
     for far in sorted({by_subnet[name].acl_id for name in targets.far if name in by_subnet}):
         acl = next(acl for acl in acls if acl.acl_id == far)
-        checks.append(_Check(acl, False, _HTTPS, place.sources, "from the subnet"))  # noqa: FBT003 - in
-        checks.append(_Check(acl, True, _ANSWERS, place.sources, "to the subnet"))  # noqa: FBT003 - out
+        checks.append(_Check(acl, False, HTTPS, place.sources, "from the subnet"))  # noqa: FBT003 - in
+        checks.append(_Check(acl, True, ANSWERS, place.sources, "to the subnet"))  # noqa: FBT003 - out
     reached = {check: check.reach() for check in checks}
     blocked = [
         check for check, reach in reached.items() if reach is _Reach.NONE or (reach is _Reach.PART and targets.is_exact)
@@ -201,11 +201,11 @@ def _rules(
         return f"{listed(missing)} cannot be seen"
     seen = [groups[group_id] for group_id in group_ids]
     rules = [rule for group in seen for rule in (group.egress if egress else group.ingress)]
-    return [rule for rule in rules if _spans(rule.protocol, rule.ports, _HTTPS)]
+    return [rule for rule in rules if spans(rule.protocol, rule.ports, HTTPS)]
 
 
 def _reach(cidrs: Sequence[str], verdicts: Sequence[tuple[bool, str]]) -> _Reach:
-    if _passes(cidrs, verdicts):
+    if passes(cidrs, verdicts):
         return _Reach.ALL
     wanted = [IPv4Network(cidr) for cidr in cidrs]
     allowed = [IPv4Network(cidr, strict=False) for allow, cidr in verdicts if allow]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from portcullis.adapters.pages import hidden_too, read
-from portcullis.adapters.permissions import _NOT_EVALUATED, _denied_by
-from portcullis.adapters.surroundings import _entries
+from portcullis.adapters.permissions import NOT_EVALUATED, denied_by
+from portcullis.adapters.surroundings import entries, group_rule
 from portcullis.cli.explain.facts import (
     Acl,
     Endpoint,
@@ -277,7 +277,7 @@ class Reader:
     def _acls(self, vpc_id: str) -> tuple[Acl, ...]:
         listed = self._of_vpc("describe_network_acls", "NetworkAcls", vpc_id)
         return tuple(
-            Acl(item["NetworkAclId"], tuple(one["SubnetId"] for one in item["Associations"]), _entries(item))
+            Acl(item["NetworkAclId"], tuple(one["SubnetId"] for one in item["Associations"]), entries(item))
             for item in listed
         )
 
@@ -287,8 +287,8 @@ class Reader:
             item["GroupId"]: SecurityGroup(
                 item["GroupId"],
                 item["GroupName"],
-                ingress=tuple(_rule(each) for each in item["IpPermissions"]),
-                egress=tuple(_rule(each) for each in item["IpPermissionsEgress"]),
+                ingress=_rules(item["IpPermissions"]),
+                egress=_rules(item["IpPermissionsEgress"]),
             )
             for item in found
         }
@@ -341,13 +341,13 @@ class Reader:
                 ContextEntries=[_SECURE, region | {"ContextKeyType": "string"}],
             )["EvaluationResults"]
         except ClientError as error:
-            if error.response["Error"]["Code"] == _NOT_EVALUATED:
+            if error.response["Error"]["Code"] == NOT_EVALUATED:
                 return Permissions(unread=error.response["Error"]["Message"])
             raise
         missing = tuple(sorted(result.get("MissingContextValues", [])))
         if result["EvalDecision"] == "allowed":
             return Permissions(missing_context=missing)
-        return Permissions((Denial(self.question.action, _denied_by(result)),), missing)
+        return Permissions((Denial(self.question.action, denied_by(result)),), missing)
 
 
 def _seen(service: str, ask: Callable[[], _T]) -> _T | Unread:
@@ -370,15 +370,8 @@ def _route(item: dict[str, Any]) -> Route:
     return Route(destination, target, is_active=item.get("State") != "blackhole")
 
 
-def _rule(item: dict[str, Any]) -> GroupRule:
-    protocol = item["IpProtocol"]
-    return GroupRule(
-        protocol=protocol,
-        ports=None if protocol == "-1" or "FromPort" not in item else (item["FromPort"], item["ToPort"]),
-        cidrs=tuple(each["CidrIp"] for each in item.get("IpRanges", [])),
-        prefix_list_ids=tuple(each["PrefixListId"] for each in item.get("PrefixListIds", [])),
-        group_ids=tuple(each["GroupId"] for each in item.get("UserIdGroupPairs", [])),
-    )
+def _rules(items: Iterable[dict[str, Any]]) -> tuple[GroupRule, ...]:
+    return tuple(group_rule({**each, "Ipv6Ranges": []}) for each in items)
 
 
 def _ipv4(cidrs: Iterable[str]) -> tuple[str, ...]:
