@@ -7,6 +7,7 @@ role and are looked at one after the other, while a policy that somebody mends i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from portcullis.errors import Fault
 from portcullis.model import Denial, Permissions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from portcullis.adapters.accounts import Accounts
@@ -85,39 +86,50 @@ class RolePermissions:
         with translated(f"asking for Default Host Management of {account_id} {region}"):
             ssm = self._accounts.observer("ssm", account_id, region)
             try:
-                setting = ssm.get_service_setting(SettingId=_HOST_MANAGEMENT)["ServiceSetting"]
+                return host_management(ssm)
             except ClientError as error:
                 if fault_of(error)[0] is Fault.TRANSIENT:
                     raise
-                return False if error.response["Error"]["Code"] == "ServiceSettingNotFound" else None
-        return bool(setting.get("SettingValue", _OFF) != _OFF)
+                return None
+
+
+def host_management(ssm: Any) -> bool:
+    """Tell whether Default Host Management is on; raises ClientError when Systems Manager does not say."""
+    try:
+        setting = ssm.get_service_setting(SettingId=_HOST_MANAGEMENT)["ServiceSetting"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ServiceSettingNotFound":
+            return False
+        raise
+    return bool(setting.get("SettingValue", _OFF) != _OFF)
 
 
 def _permissions(iam: Any, region: str, role: tuple[str, str], needs: Needs) -> Permissions:
     name, arn = role
     try:
-        results = _simulated(iam, region, arn, needs.role_actions) if needs.role_actions else {}
-        policy_names = _attached(iam, name) if needs.role_policies else ()
+        found = simulated(iam, region, arn, needs.role_actions) if needs.role_actions else Permissions()
+        return replace(found, policy_names=_attached(iam, name)) if needs.role_policies else found
     except ClientError as error:
         fault, text = fault_of(error)
         if fault is Fault.TRANSIENT and error.response["Error"]["Code"] != NOT_EVALUATED:
             raise
         return Permissions(unread=f"{error.operation_name}: {text}")
-    if left_out := sorted(action for action in needs.role_actions if action.lower() not in results):
-        return Permissions(unread=f"the simulator says nothing about {', '.join(left_out)}")
-    denials = [
-        Denial(action, denied_by(result))
-        for action in sorted(needs.role_actions)
-        if (result := results[action.lower()])["EvalDecision"] != "allowed"
-    ]
-    missing = {key for result in results.values() for key in result.get("MissingContextValues", [])}
-    return Permissions(tuple(denials), tuple(sorted(missing)), policy_names)
 
 
-def _simulated(iam: Any, region: str, arn: str, actions: frozenset[str]) -> dict[str, dict[str, Any]]:
-    """Simulate actions on every resource, as a program on an instance calls them: from that Region, through TLS.
+def simulated(iam: Any, region: str, arn: str, actions: Collection[str], resource: str = "") -> Permissions:
+    """Simulate actions of a role, as a program on an instance calls them: from that Region, through TLS.
 
     Policies of the organisation often deny all but some Regions, so that without it they would deny everything.
+
+    Args:
+        iam: The client.
+        region: The Region that is called.
+        arn: The role's.
+        actions: What is called.
+        resource: On what, by its ARN; empty for every resource.
+
+    Raises:
+        ClientError: IAM does not say, or cannot evaluate the policies (``NOT_EVALUATED``).
     """
     known = {"aws:RequestedRegion": ("string", region), "aws:SecureTransport": ("boolean", "true")}
     pages = iam.get_paginator("simulate_principal_policy").paginate(
@@ -128,8 +140,18 @@ def _simulated(iam: Any, region: str, arn: str, actions: frozenset[str]) -> dict
             for key, (kind, value) in known.items()
         ],
         PaginationConfig=_PAGE,
+        **({"ResourceArns": [resource]} if resource else {}),
     )
-    return {result["EvalActionName"].lower(): result for page in pages for result in page["EvaluationResults"]}
+    results = {result["EvalActionName"].lower(): result for page in pages for result in page["EvaluationResults"]}
+    if left_out := sorted(action for action in actions if action.lower() not in results):
+        return Permissions(unread=f"the simulator says nothing about {', '.join(left_out)}")
+    denials = [
+        Denial(action, _denied_by(result))
+        for action in sorted(actions)
+        if (result := results[action.lower()])["EvalDecision"] != "allowed"
+    ]
+    missing = {key for result in results.values() for key in result.get("MissingContextValues", [])}
+    return Permissions(tuple(denials), tuple(sorted(missing)))
 
 
 def _attached(iam: Any, role_name: str) -> tuple[str, ...]:
@@ -137,7 +159,7 @@ def _attached(iam: Any, role_name: str) -> tuple[str, ...]:
     return tuple(sorted(each["PolicyName"] for page in pages for each in page["AttachedPolicies"]))
 
 
-def denied_by(result: Mapping[str, Any]) -> str:
+def _denied_by(result: Mapping[str, Any]) -> str:
     """Name what denies first: it has to be mended whatever the others say ("EvaluationResult", IAM API reference)."""
     if not result.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations", True):
         return "scp"

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _ID = "ROLE.2"
 _SIMULATE, _BY_NAME = "simulate", "managed_policies"
 _ACCEPT = "accept"
-_REGISTERS = "ssm:UpdateInstanceInformation"
+REGISTERS = "ssm:UpdateInstanceInformation"
 _ACTIONS = (
-    _REGISTERS,
+    REGISTERS,
     "ssmmessages:CreateControlChannel",
     "ssmmessages:CreateDataChannel",
     "ssmmessages:OpenControlChannel",
@@ -71,7 +71,7 @@ _UNREAD = (
     "Let Portcullis's observer role ask: deploy the current member stack, and look for a service control policy that "
     "denies iam:SimulatePrincipalPolicy or iam:ListAttachedRolePolicies. If IAM names a fault, mend that."
 )
-_MANAGED = (
+MANAGED = (
     "Default Host Management of Systems Manager is on here and serves instead, where the agent is 3.2.582.0 or newer "
     "and uses IMDSv2."
 )
@@ -87,8 +87,8 @@ def _evaluate(snapshot: Snapshot, instance: Instance, settings: Settings) -> Eva
     if settings.parameter("default_host_management", _ACCEPT) != _ACCEPT:
         managed = False
     if not (instance.profile and instance.profile.role_names):
-        if managed and (_POLICIES_OF_THE_AGENT.issuperset(required) if by_name else _is_for_the_agent(required)):
-            return _said(instance, Status.PASSED, f"has no role. {_MANAGED}")
+        if managed and (_POLICIES_OF_THE_AGENT.issuperset(required) if by_name else is_for_the_agent(required)):
+            return _said(instance, Status.PASSED, f"has no role. {MANAGED}")
         return _said(instance, Status.NOT_APPLICABLE, "has no role to judge; ROLE.1 is about that.")
     role = instance.profile.role_names[0]
     found = snapshot.permissions.get(role, Permissions(unread="it was not asked for"))
@@ -107,10 +107,10 @@ def _by_simulation(
     more = f" The simulator was not told: {', '.join(found.missing_context)}." if found.missing_context else ""
     if not denials:
         return _said(instance, Status.PASSED, f"has the role {role}, which allows {', '.join(required)}.{more}")
-    if _serves(found.denials, denials):
+    if serves(found.denials, denials):
         if managed:
             lacking = ", ".join(each.action for each in denials)
-            return _said(instance, Status.PASSED, f"has the role {role}, which does not allow {lacking}. {_MANAGED}")
+            return _said(instance, Status.PASSED, f"has the role {role}, which does not allow {lacking}. {MANAGED}")
         more += _UNSURE if managed is None else ""
     return _denied(instance, role, denials, more)
 
@@ -124,7 +124,7 @@ def _by_name(
     names = ", ".join(missing)
     remedy = f"Attach {names} to {role}."
     if managed and _POLICIES_OF_THE_AGENT.issuperset(missing):
-        remedy += f" Default Host Management serves instead unless the role allows {_REGISTERS}: method simulate tells."
+        remedy += f" Default Host Management serves instead unless the role allows {REGISTERS}: method simulate tells."
     return _said(instance, Status.FAILED, f"has the role {role}, to which {names} is not attached.", remedy)
 
 
@@ -133,22 +133,22 @@ def _denied(instance: Instance, role: str, denials: Sequence[Denial], more: str)
     said = {by: ", ".join(actions) for by, actions in grouped.items() if actions}
     reasons = "; ".join(_WHY[by].format(actions) for by, actions in said.items())
     remedies = [_REMEDIES[by].format(role=role, actions=actions) for by, actions in said.items()]
-    if grouped["role"] and _is_for_the_agent(grouped["role"]):
+    if grouped["role"] and is_for_the_agent(grouped["role"]):
         remedies.append(f"The managed policy {_POLICY} does that.")
     return _said(instance, Status.FAILED, f"has the role {role}: {reasons}.{more}", " ".join(remedies))
 
 
-def _is_for_the_agent(actions: Collection[str]) -> bool:
+def is_for_the_agent(actions: Collection[str]) -> bool:
     return all(action.lower() in _OF_THE_AGENT for action in actions)
 
 
-def _serves(known: Collection[Denial], denials: Collection[Denial]) -> bool:
+def serves(known: Collection[Denial], denials: Collection[Denial]) -> bool:
     """Tell whether Default Host Management would stand in: for the agent alone, which turns to it when the role fails.
 
     A service control policy binds its role as well.
     """
-    falls_back = any(each.action == _REGISTERS and each.by != "scp" for each in known)
-    is_enough = _is_for_the_agent([each.action for each in denials])
+    falls_back = any(each.action == REGISTERS and each.by != "scp" for each in known)
+    is_enough = is_for_the_agent([each.action for each in denials])
     return falls_back and is_enough and all(each.by != "scp" for each in denials)
 
 
@@ -162,7 +162,7 @@ def _needs(policy: Policy) -> Needs:
     accepts = _ACCEPT in policy.values(_ID, "default_host_management", _ACCEPT)
     actions = {action for each in policy.values(_ID, "actions", _ACTIONS) for action in each}
     return Needs(
-        role_actions=frozenset(actions | {_REGISTERS} if accepts else actions) if _SIMULATE in methods else frozenset(),
+        role_actions=frozenset(actions | {REGISTERS} if accepts else actions) if _SIMULATE in methods else frozenset(),
         role_policies=_BY_NAME in methods,
         host_management=accepts,
     )
