@@ -52,7 +52,7 @@ class FakePrivateLink:
     groups: dict[str, tuple[str, SecurityGroup]] = field(default_factory=dict)
     connect: dict[str, tuple[str, InstanceConnectEndpoint]] = field(default_factory=dict)
     instance_groups: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    hosted_zones: dict[str, dict[str, str]] = field(default_factory=dict)
+    hosted_zones: dict[str, dict[str, str] | None] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
     lingering: int = 0
     """How often the interfaces of an endpoint that was deleted still keep its group from being deleted."""
@@ -131,7 +131,7 @@ class FakePrivateLink:
     def _create_interface(self, action: CreateInterfaceEndpoint, change_id: str) -> str:
         same = [one for one in self.endpoints.values() if one.vpc_id == action.vpc_id and one.private_dns]
         service = next(one for one in self.services.values() if one.service_name == action.service_name)
-        taken = set(service.private_dns_names) & self.hosted_zones.get(action.vpc_id, {}).keys()
+        taken = set(service.private_dns_names) & (self.hosted_zones.get(action.vpc_id) or {}).keys()
         if action.private_dns and (taken or any(one.service_name == action.service_name for one in same)):
             raise AwsRefusedError("InvalidParameter", DNS_CONFLICT)
         for subnet_id in action.subnet_ids:

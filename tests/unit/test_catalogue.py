@@ -222,6 +222,32 @@ class TestInterfaceEndpoints:
         assert actions(world) == ["CreateInterfaceEndpoint", "RemoveFromEndpoint", "DeleteEndpoint"]
 
 
+class TestHostedZonesThatAreNotKnown:
+    """Route 53 is throttled: VPCE.3 is not told, and nothing else suffers."""
+
+    def test_an_open_finding_stays_as_it_is(self) -> None:
+        """It is neither closed nor renewed; the gateway endpoint is created all the same."""
+        world = catalogue(VPCE_1={"mode": "remediate"}, VPCE_3=APPROVED)
+        target = private(world)
+        world.enqueue(target, cause=Cause("CreateSubnet/e-1", Caller.OTHER))
+        world.process(60)
+        before = text_of(world, target, "VPCE.3")
+        world.aws.region().link.hosted_zones[str(target.resource_id)] = None
+        look(world, target)
+        assert (status(world, target, "VPCE.3"), text_of(world, target, "VPCE.3")) == ("FAILED", before)
+        assert actions(world) == ["CreateGatewayEndpoint"]
+
+    def test_an_approval_is_told_to_ask_again(self) -> None:
+        """Nothing is done on what is not known."""
+        world = catalogue(VPCE_3=APPROVED)
+        target = private(world)
+        look(world, target)
+        world.aws.region().link.hosted_zones[str(target.resource_id)] = None
+        approve(world, target, "VPCE.3")
+        assert actions(world) == []
+        assert "Ask again" in note_of(world, target, "VPCE.3")
+
+
 class TestTheGroupGoesLater:
     """An endpoint's interfaces take a minute or more to go, and its group cannot go before them."""
 

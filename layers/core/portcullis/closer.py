@@ -427,6 +427,8 @@ def _result(decision: Decision | None, outcomes: Sequence[Outcome]) -> str:
     if decision.exemption:
         return f"It was not done. {exempted(decision.exemption)}"
     evaluation = decision.evaluation
+    if evaluation and evaluation.status is Status.UNKNOWN:
+        return f"It was not done: {evaluation.reason} Ask again in a few minutes."
     if evaluation and evaluation.status is not Status.FAILED:
         return f"Nothing is left to do. {evaluation.reason}"
     return decision.note

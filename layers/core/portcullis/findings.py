@@ -101,6 +101,8 @@ def file_for(
         record: What is remembered of this finding, None when it was never filed.
         now: The time of filing; UpdatedAt is this, or a millisecond after the last one if that is later.
     """
+    if decision.evaluation and decision.evaluation.status is Status.UNKNOWN:
+        return None
     verdict = _verdict(decision, outcomes)
     is_open = record and record.status in ("FAILED", "WARNING") and record.record_state == "ACTIVE"
     if decision.actions and not outcomes and is_open:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 DAY = timedelta(days=1)
 BY_POLICY = "the policy"
+HOW_TO_APPROVE = (
+    "To have it done, choose the custom action Remediate, or run 'portcullis approve' with this finding's id."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +308,4 @@ def _go(decision: Decision, planned: str, by: str) -> Decision:
 
 
 def _proposal(planned: str, why: str) -> str:
-    return (
-        f"Portcullis proposes to {planned}; {why}. To have it done, choose the custom action Remediate, "
-        "or run 'portcullis approve' with this finding's id."
-    )
+    return f"Portcullis proposes to {planned}; {why}. {HOW_TO_APPROVE}"

@@ -25,7 +25,7 @@ def listed(names: Sequence[str], shown: int = _SHOWN) -> str:
 def short_name(service_name: str) -> str:
     """Return what follows the Region in the name of an endpoint service (``ecr.api``).
 
-    Of a global one of AWS (``com.amazonaws.iam``) it is what follows ``amazonaws``; of any other, the whole name.
+    Of a global one of AWS (that of IAM) it is what follows ``amazonaws``; of any other, the whole name.
     """
     return _TO_REGION.sub("", service_name)
 

@@ -22,6 +22,8 @@ _ID = "ROLE.2"
 _SIMULATE, _BY_NAME = "simulate", "managed_policies"
 _ACCEPT = "accept"
 REGISTERS = "ssm:UpdateInstanceInformation"
+"""What an agent needs to be managed, and by which it tells whether the role serves."""
+
 _ACTIONS = (
     REGISTERS,
     "ssmmessages:CreateControlChannel",
@@ -75,6 +77,8 @@ MANAGED = (
     "Default Host Management of Systems Manager is on here and serves instead, where the agent is 3.2.582.0 or newer "
     "and uses IMDSv2."
 )
+"""What Default Host Management does where a role does not serve, and on what condition."""
+
 _UNSURE = " Whether Default Host Management would serve instead could not be read (ssm:GetServiceSetting)."
 
 
@@ -139,6 +143,7 @@ def _denied(instance: Instance, role: str, denials: Sequence[Denial], more: str)
 
 
 def is_for_the_agent(actions: Collection[str]) -> bool:
+    """Tell whether the role of Default Host Management allows some actions."""
     return all(action.lower() in _OF_THE_AGENT for action in actions)
 
 

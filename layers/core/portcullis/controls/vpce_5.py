@@ -129,8 +129,8 @@ VPCE_5 = Control(
         "image layers, agents and CloudFormation signals are in buckets of AWS; presigned URLs, anonymous downloads "
         "and buckets of partners have no principal or resource of the organisation. The perimeter names AWS's buckets "
         "as far as they are known, for reading, and CloudFormation's two for putting what signals and custom resources "
-        "answer, which lets data out to stacks of others; further buckets to read go into `buckets`. Begin in mode `detect` and with one account. The policy "
-        "applies to new requests at once, without interrupting connections."
+        "answer, which lets data out to stacks of others; further buckets to read go into `buckets`. Begin in mode "
+        "`detect` and with one account. The policy applies to new requests at once, without interrupting connections."
     ),
     observes=(*OF_VPCS, "ec2:DescribeVpcEndpointServices"),
     remediates=("ec2:ModifyVpcEndpoint",),
