@@ -93,7 +93,7 @@ def test_an_approval_is_shown_confirmed_and_sent(terminal: Terminal) -> None:
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
-        "Portcullis would look at this again, and make the change that the finding proposes:",
+        "Portcullis would look at this again and make the change that it proposes, if it does:",
         "  control   VPCE.1 S3",
         "  resource  vpc vpc-1",
         f"  account   {ACCOUNT}",
@@ -200,6 +200,7 @@ def test_a_function_that_fails_is_an_error(terminal: Terminal) -> None:
 
     assert result.exit_code == 2
     assert "portcullis-approval failed (the environment variable X is not set); its log says more" in result.stderr
+    assert "--profile" not in result.stderr
 
 
 def test_a_hub_that_cannot_be_asked_is_an_error(terminal: Terminal) -> None:

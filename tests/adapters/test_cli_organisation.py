@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 from click.testing import CliRunner, Result
+from portcullis.adapters.calls import translated
 from portcullis.adapters.clock import SystemClock
 from portcullis.adapters.coverage_store import DynamoDbCoverageStore
 from portcullis.cli import enrolment, main, organisation
 from portcullis.coverage import Answer, Problem
+from portcullis.errors import PortcullisError
 
 from tests.adapters.doubles import ACCOUNT, OTHER_ACCOUNT, REGION, TABLE, Script
 
@@ -68,6 +71,11 @@ def hub(
         store.heard(ACCOUNT, region)
         store.answered(ACCOUNT, region, Answer("before"))
     return scripts
+
+
+def refusal(code: str) -> ClientError:
+    """Return an error of AWS."""
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "Call")
 
 
 def run(*arguments: str) -> Result:
@@ -150,6 +158,29 @@ class TestCoverage:
         problem, remedy = result.stderr.splitlines()
         assert problem == "portcullis: The config profile (nobody) could not be found"
         assert "--profile" in remedy
+
+    @pytest.mark.parametrize(
+        ("error", "hinted"),
+        [
+            (NoCredentialsError(), True),
+            (NoRegionError(), True),
+            (refusal("AccessDeniedException"), True),
+            (refusal("ExpiredToken"), True),
+            (refusal("ResourceNotFoundException"), True),
+            (refusal("ThrottlingException"), False),
+            (EndpointConnectionError(endpoint_url="https://x"), False),
+            (PortcullisError("no"), False),
+        ],
+    )
+    def test_other_credentials_are_asked_for_where_they_may_help(self, error: Exception, *, hinted: bool) -> None:
+        """Those of nobody, of somebody who may not, or of an account without a hub."""
+        assert organisation.is_access(error) is hinted
+
+    def test_also_where_the_error_is_one_of_ours(self) -> None:
+        """Then its cause counts."""
+        with pytest.raises(PortcullisError) as caught, translated("reading"):
+            raise refusal("AccessDenied")
+        assert organisation.is_access(caught.value)
 
 
 class TestSweep:
@@ -278,6 +309,7 @@ class TestEnrolment:
 
         assert result.exit_code == 2
         assert "ROLLBACK_COMPLETE" in result.stderr
+        assert "Is this a profile" not in result.stderr
 
     def test_removal_deletes_the_region_stacks_first(self, hub: dict[str, Script]) -> None:
         """The account's roles go last."""

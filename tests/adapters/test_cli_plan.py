@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from click.testing import CliRunner, Result
 from portcullis.cli import main, recording
 from portcullis.model import Kind, Needs, Scope
@@ -57,8 +59,11 @@ def _reading_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             """Return a client."""
             client: Any = super().client(*names, **arguments)
             client.meta.events.register("before-call", lambda model, **_: operations.append(model.name))
+            client.meta.events.register("before-call.ec2.DescribeInstanceConnectEndpoints", lambda **_: none)
             return client
 
+    # moto does not know the call.
+    none: Any = (SimpleNamespace(status_code=200), {"InstanceConnectEndpoints": []})
     monkeypatch.setattr(boto3, "Session", Session)
     yield
     assert all(name.startswith(READS) for name in operations), operations
@@ -203,11 +208,61 @@ def test_a_role_that_cannot_be_assumed(
 
     result = run("--role-name", "people", "--account", ACCOUNT, "--account", OTHER_ACCOUNT)
 
-    assert (result.exit_code, result.stdout) == (2, "Nothing is to be done where it could be read.\n")
+    assert (result.exit_code, result.stdout) == (2, "Nothing could be read.\n")
     first, second = result.stderr.splitlines()
     assert first.startswith(f"portcullis: account {ACCOUNT}: An error occurred (AccessDenied)")
     assert second.startswith(f"portcullis: account {OTHER_ACCOUNT}: ")
     assert sts.requests[1][1]["RoleArn"] == f"arn:aws-cn:iam::{ACCOUNT}:role/people"
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, region: str, call: str, error: Exception) -> None:
+    """Let a call fail in a Region."""
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    class Session(boto3.Session):
+        """A session whose clients of that Region cannot make the call."""
+
+        def client(self, *names: Any, **arguments: Any) -> Any:
+            """Return a client."""
+            client: Any = super().client(*names, **arguments)
+            if arguments["region_name"] == region:
+                client.meta.events.register(f"before-call.{call}", fail)
+            return client
+
+    monkeypatch.setattr(boto3, "Session", Session)
+
+
+def test_whatever_goes_wrong_in_one_place_the_others_are_shown(
+    run: Callable[..., Result], session: boto3.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what nobody foresaw: one line with its type, not a traceback."""
+    vpc_id = made(session.client("ec2", region_name=REGION))
+    failing(monkeypatch, OTHER_REGION, "ec2.DescribeVpcs", KeyError("VpcId"))
+
+    result = run("--region", OTHER_REGION, "--region", REGION, "--output", "json", "--control", "VPCE.1")
+
+    assert result.exit_code == 2
+    assert findings(result) == [(OWN_ACCOUNT, REGION, "VPCE.1", vpc_id, "change")]
+    assert result.stderr.splitlines()[-1] == f"portcullis: {OWN_ACCOUNT} {OTHER_REGION}: KeyError: 'VpcId'"
+
+
+def test_what_could_not_be_told_is_a_problem(
+    run: Callable[..., Result], policy: Path, session: boto3.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong, as far as was seen, and yet the exit status is not 0."""
+    policy.write_text(json.dumps({"version": 1, "controls": {"VPCE.3": {"mode": "detect", "services": ["ssm"]}}}))
+    ec2 = session.client("ec2", region_name=REGION)
+    vpc_id = made(ec2)
+    ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.1.0/24")
+    failing(monkeypatch, REGION, "route-53.ListHostedZonesByVPC", EndpointConnectionError(endpoint_url="x"))
+
+    result = run()
+
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (2, "Nothing is to be done where it could be read.")
+    problem = f"{OWN_ACCOUNT} {REGION}: Route 53 did not tell the hosted zones of {vpc_id} this time."
+    assert result.stderr.splitlines()[-1] == f"portcullis: {problem}"
 
 
 class TestUnits:
@@ -283,11 +338,18 @@ class TestRecord:
         assert seen.surroundings(OWN_ACCOUNT, REGION, [vpc_id], buckets=True)[vpc_id].buckets == ()
 
     def test_a_file_that_cannot_be_written(self, run: Callable[..., Result], tmp_path: Path) -> None:
-        """Is a problem; the plan is shown all the same."""
-        result = run("--record", tmp_path / "none" / "seen.json", "--control", "ROLE.1")
-        assert result.exit_code == 2
-        assert "No such file" in result.stderr
-        assert result.stdout.startswith(f"{OWN_ACCOUNT} {REGION}\n")
+        """Is told before anything is read, which may take long."""
+        path = tmp_path / "none" / "seen.json"
+        result = run("--record", path)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"portcullis: {path}: it cannot be written: No such file or directory\n"
+
+    def test_nothing_of_an_older_recording_is_left(self, run: Callable[..., Result], tmp_path: Path) -> None:
+        """The file is written anew."""
+        path = tmp_path / "seen.json"
+        path.write_text("older" * 100_000, encoding="utf-8")
+        run("--record", path)
+        assert len(recording.load(path).places) == 1
 
 
 def test_on_a_terminal_there_is_one_line_of_progress(

@@ -21,6 +21,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.httpsession import URLLib3Session
 from moto import mock_aws
+from moto.core.responses import ActionResult
+from moto.ec2.responses import EC2Response
 from moto.scheduler.models import scheduler_backends
 from portcullis import bootstrap, work
 from portcullis.adapters.clock import SystemClock
@@ -97,6 +99,13 @@ def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"this test would have called {request.url}")
 
     monkeypatch.setattr(URLLib3Session, "send", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _without_connect_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let moto list EC2 Instance Connect Endpoints, of which it knows nothing: there are none in these tests."""
+    none = ActionResult({"InstanceConnectEndpoints": []})
+    monkeypatch.setattr(EC2Response, "describe_instance_connect_endpoints", lambda _: none, raising=False)
 
 
 @pytest.fixture(autouse=True)

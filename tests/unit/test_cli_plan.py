@@ -206,6 +206,41 @@ class TestTable:
         assert first[2].startswith("      Nothing runs in the affected subnets.")
         assert first[3].startswith("      To do: Add the route tables")
 
+    def test_how_to_approve_is_not_said(self, world: World) -> None:
+        """No finding has been filed yet; the JSON has the whole note, as the finding will."""
+        proposals = [one for one in rehearsed(world) if one.would is Would.PROPOSE]
+        assert all("run 'portcullis approve'" in reports.entry(one)["note"] for one in proposals)
+        notes = [line for line in reports.rows(proposals) if "Portcullis proposes" in line]
+        assert len(notes) == len(proposals) == 3
+        assert notes[0].endswith("; the policy asks for approval.")
+
+    @pytest.mark.parametrize(
+        ("enabled", "line"),
+        [
+            ((), "4 changes, 3 proposals, 2 reports, 1 exemption."),
+            (("VPCE.4",), "4 changes, 3 proposals, 2 reports, 1 exemption."),
+            (("VPCE.5", "VPCE.4"), "After these changes VPCE.5 is looked at again, and may find more."),
+            (("VPCE.3", "VPCE.5"), "After these changes VPCE.3 and VPCE.5 are looked at again, and may find more."),
+            (
+                ("VPCE.3", "VPCE.5", "ROLE.2"),
+                "After these changes VPCE.3, VPCE.5 and ROLE.2 are looked at again, and may find more.",
+            ),
+        ],
+    )
+    def test_what_looks_again_after_the_changes_is_named(
+        self, world: World, enabled: tuple[str, ...], line: str
+    ) -> None:
+        """A plan is the first round; controls that are off do not look."""
+        on = [one for one in CONTROLS if one.id in enabled]
+        assert reports.table(report(world, enabled=on)).splitlines()[-1] == line
+
+    def test_nothing_looks_again_after_nothing(self, world: World) -> None:
+        """What is only reported changes nothing, and what a control changes itself is no reason to say so."""
+        reported = [one for one in rehearsed(world) if one.would in (Would.REPORT, Would.EXEMPT, Would.NOTHING)]
+        at = world.clock.now()
+        one = Report(reported, CONTROLS, Path("p"), {}, at, [(ACCOUNT, REGION)], enabled=CONTROLS)
+        assert one.following == []
+
     def test_nothing(self, world: World) -> None:
         """Nothing to judge, nothing found, or nothing found where it could be read."""
         place = ("333344445555", REGION)
@@ -217,7 +252,9 @@ class TestTable:
             "Nothing is to be done.",
         ]
         partly = Report([], CONTROLS, Path("p"), {}, world.clock.now(), [], ["account 1: no"])
-        assert reports.table(partly) == "Nothing is to be done where it could be read."
+        assert reports.table(partly) == "Nothing could be read."
+        partly = Report([], CONTROLS, Path("p"), {}, world.clock.now(), [place], ["account 1: no"])
+        assert reports.table(partly).splitlines()[-1] == "Nothing is to be done where it could be read."
         wrong = [one for one in rehearsed(world) if one.would is Would.CHANGE]
         all_wrong = Report(wrong, CONTROLS, Path("p"), {}, world.clock.now(), [(ACCOUNT, REGION)])
         assert "  nothing else to judge" in reports.table(all_wrong).splitlines()

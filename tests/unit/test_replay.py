@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from portcullis.cli import main, recording
 from portcullis.controls import CONTROLS
 from portcullis.deciding import OF_OURS, needs_of
-from portcullis.model import InstanceConnectEndpoint, Needs, Scope
+from portcullis.model import GroupRule, InstanceConnectEndpoint, InterfaceService, Needs, Scope, VpcEndpoint
 from portcullis.policy import parse
 from portcullis.surroundings import Surroundings
 
@@ -186,15 +186,18 @@ class TestWithASnapshot:
         assert "Portcullis proposes to create a" in lines[6]
         assert "It touches 1 running instance (i-busy)" in lines[7]
 
-    def test_what_is_gone(self, desk: Desk) -> None:
-        """A VPC that the snapshot lacks."""
+    def test_what_was_not_recorded(self, desk: Desk) -> None:
+        """A VPC that the snapshot lacks: whether it is gone, or came later, nobody can tell. The table says it once."""
         desk.place.create_vpc()
         desk.world.aws.region().delete_vpc("vpc-0001")
         desk.record()
         answer = desk.told(desk.event(0))
         assert found(answer) == {
-            ("vpc-0001", one.id): ("GONE", "nothing", None) for one in CONTROLS if one.kind == "vpc"
+            ("vpc-0001", one.id): ("NOT_RECORDED", "nothing", None) for one in CONTROLS if one.kind == "vpc"
         }
+        note = "vpc-0001 is not in the recording: it was not there when that was made."
+        assert {one["note"] for one in answer["findings"]} == {note}
+        assert desk.run(desk.event(0)).stdout.splitlines()[-2:] == ["", f"  {note}"]
 
     def test_an_event_that_names_nothing_is_about_everything(self, desk: Desk) -> None:
         """Its caller counts for all that is wrong; what is right is only in the JSON."""
@@ -376,6 +379,26 @@ class TestFaults:
         assert fault(desk.event()).startswith(f"portcullis: {path}: it is no recording")
         path.unlink()
         assert fault(desk.event()).startswith(f"portcullis: {path}: it cannot be read")
+
+    def test_a_snapshot_whose_values_make_no_sense(self, desk: Desk) -> None:
+        """Every value is of the right type, and one is no address."""
+        desk.write("policy.yaml", {"version": 1, "controls": {"VPCE.3": {"mode": "detect", "services": ["ssm"]}}})
+        name = f"com.amazonaws.{REGION}.ssm"
+        desk.place.link.services |= dict.fromkeys(("ssm", name), InterfaceService(name, ("a",)))
+        vpc_id = desk.place.create_vpc()
+        subnet_id = desk.place.link.add_subnet(vpc_id, "a")
+        group_id = desk.place.link.add_group(vpc_id, ingress=(GroupRule("tcp", (443, 443), ("10.0.0.0/16",)),))
+        where: dict[str, Any] = {"subnet_ids": (subnet_id,), "group_ids": (group_id,), "private_dns": True}
+        desk.place.link.endpoints["vpce-9"] = VpcEndpoint("vpce-9", vpc_id, "Interface", name, "available", **where)
+        desk.record()
+        path = desk.folder / "seen.json"
+        seen = json.loads(path.read_text(encoding="utf-8"))
+        seen["places"][0]["snapshot"]["vpcs"][vpc_id]["cidrs"] = ["nonsense"]
+        desk.write("seen.json", seen)
+        result = desk.run(desk.event())
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"portcullis: {path}: what it says makes no sense (ValueError: 'nonsense' does")
+        assert len(result.stderr.splitlines()) == 1
 
     def test_a_policy_with_faults(self, desk: Desk) -> None:
         """Every fault of it is told."""

@@ -1,15 +1,14 @@
 """What interface endpoints and NAT gateways cost, about: for findings and proposals, never for bills. Pure.
 
-Gateway endpoints cost nothing (Amazon VPC pricing, "Gateway type VPC endpoints"), nor do EC2 Instance Connect Endpoints
-(EC2 user guide, "Connect to your instances using EC2 Instance Connect Endpoint"). AWS bills an interface endpoint for
-every Availability Zone and started hour (AWS PrivateLink pricing).
+Gateway endpoints cost nothing ("Gateway type VPC endpoints", https://aws.amazon.com/vpc/pricing/), nor do EC2 Instance
+Connect Endpoints (EC2 user guide, "Connect to your instances using EC2 Instance Connect Endpoint"). AWS bills an
+interface endpoint for every Availability Zone and started hour, and a gigabyte alike in all Regions, for less beyond
+the first PB a month (https://aws.amazon.com/privatelink/pricing/). A NAT gateway's gigabyte is on the first page, too.
 
 The table is of 2026-10, in US dollars without tax or discount. It was not read from AWS: the figures are those that
-public documents quote from the AWS Price List (AmazonVPC of 2026-09-17, AmazonEC2 of 2026-09-25, some older; usage
-types VpcEndpoint-Hours, VpcEndpoint-Bytes, NatGateway-Bytes). At least two documents agree on each, except on interface
-endpoints in London and Seoul, for which one was found. A Region for which none was found is not in the table. The price
-of a gigabyte is that of the first tier, up to 1 PB a month, and the same in all Regions (AWS PrivateLink pricing).
-The policy's `prices` correct what is wrong here.
+public documents quote from the AWS Price List, in the versions named beside it. At least two documents agree on each,
+except on interface endpoints in London and Seoul, for which one was found. A Region for which none was found is not in
+the table. The policy's `prices` correct what is wrong here.
 """
 
 from __future__ import annotations
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
 
 HOURS_A_MONTH = 730
 
+# AWS Price List, AmazonVPC of 2026-09-17, usage type VpcEndpoint-Bytes, the first tier.
 _GIGABYTE = 0.01
-# Region: an interface endpoint an hour in one zone, a gigabyte through a NAT gateway.
+# Region: an interface endpoint an hour in one zone (AmazonVPC of 2026-09-17, some older, usage type VpcEndpoint-Hours),
+# a gigabyte through a NAT gateway (AmazonEC2 of 2026-09-25, some older, usage type NatGateway-Bytes).
 _TABLE = {
     "ap-northeast-1": (0.014, 0.062),
     "ap-northeast-2": (0.013, 0.059),

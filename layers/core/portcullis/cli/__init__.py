@@ -270,7 +270,8 @@ def _aws_errors() -> Iterator[None]:
         yield
     except organisation.AWS_FAULTS as error:
         click.echo(f"portcullis: {error}", err=True)
-        click.echo("Is this a profile of the hub's account (--profile), and its Region (--region)?", err=True)
+        if organisation.is_access(error):
+            click.echo("Is this a profile of the hub's account (--profile), and its Region (--region)?", err=True)
         sys.exit(BAD_INPUT)
 
 

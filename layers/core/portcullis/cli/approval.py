@@ -25,7 +25,7 @@ _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 1})
 _WIDTH = 76
 _ROWS = ("control", "resource", "account", "region", "change", "what", "made", "when", "by")
 _INTRODUCTIONS = {
-    "remediate": "Portcullis would look at this again, and make the change that the finding proposes:",
+    "remediate": "Portcullis would look at this again and make the change that it proposes, if it does:",
     "undo": "Portcullis would take this change back, if things are still as it left them:",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import click
+from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
 from portcullis.adapters.clock import SystemClock
@@ -27,6 +29,19 @@ TABLE = "portcullis"
 AWS_FAULTS = (BotoCoreError, ClientError, PortcullisError)
 
 _POLL_SECONDS = 2.0
+_NO_ACCESS = (
+    exceptions.CredentialRetrievalError,
+    exceptions.NoCredentialsError,
+    exceptions.NoRegionError,
+    exceptions.PartialCredentialsError,
+    exceptions.ProfileNotFound,
+    exceptions.SSOError,
+    exceptions.TokenRetrievalError,
+)
+# In the code of a refusal ("Common errors" of the services' references), and of what is in the hub's account alone.
+_REFUSED = re.compile(
+    "AccessDenied|AuthFailure|DoesNotExist|NotAuthorized|ResourceNotFound|Signature|Token|Unauthorized|UnrecognizedClient"
+)
 _MEANINGS = {
     "ok": "events arrive, and the last sweep saw everything",
     "new": "has just joined; its member stacks, or the sweep that lists it, are on their way",
@@ -84,6 +99,15 @@ class Hub:
             return OrganizationsDirectory(client, [], SystemClock()).management_account_id()
         except PortcullisError:
             return None  # it only words a remedy
+
+
+def is_access(error: BaseException | None) -> bool:
+    """Tell whether one of AWS_FAULTS may come from the credentials: of nobody, or of another account or Region."""
+    if isinstance(error, PortcullisError):
+        return is_access(error.__cause__)
+    if isinstance(error, ClientError):
+        return bool(_REFUSED.search(error.response["Error"].get("Code", "")))
+    return isinstance(error, _NO_ACCESS)
 
 
 def matrix(covered: Sequence[tuple[Coverage, State]]) -> str:

@@ -23,7 +23,7 @@ from portcullis.cli.rehearsal import Rehearsal, Would
 from portcullis.controls import CONTROLS
 from portcullis.deciding import OF_OURS, needs_of
 from portcullis.findings import Place
-from portcullis.model import Cause
+from portcullis.model import Cause, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -142,6 +142,7 @@ class Planner:
                 self._look(observer, Place(access.partition, *key))
 
     def _look(self, observer: Ec2Observer, place: Place) -> None:
+        where = f"{place.account_id} {place.region}"
         seeing: Seeing = observer
         if self.is_recording:
             named = (self.wanted.values(one.id, "check_bucket_policies", default=False) for one in self.controls)
@@ -149,7 +150,10 @@ class Planner:
             needs = needs_of(self.wanted, self.controls) | OF_OURS
             seeing = recorder = recording.Recorder(observer, needs, buckets=buckets)
         rehearsal = Rehearsal(seeing, self.directory, self.wanted, self.controls, SystemClock())
-        self.findings += rehearsal.everything(place, Cause("plan"))
+        found = rehearsal.everything(place, Cause("plan"))
+        self.findings += found
+        told = (one.decision.evaluation for one in found)
+        self.problems += [f"{where}: {one.reason}" for one in told if one and one.status is Status.UNKNOWN]
         self.places.append((place.account_id, place.region))
         if self.is_recording:
             units = self.directory.units_of(place.account_id) if self.wanted.needs_units else ()
@@ -157,11 +161,13 @@ class Planner:
 
     @contextmanager
     def _noting(self, where: str) -> Iterator[None]:
-        """Note what cannot be read, and go on with what can."""
+        """Note what cannot be read or judged, and go on with what can."""
         try:
             yield
         except AWS_FAULTS as error:
             self.problems.append(f"{where}: {error}")
+        except Exception as error:  # noqa: BLE001 -- whatever is odd in one place, the others are shown
+            self.problems.append(f"{where}: {type(error).__name__}: {error}")
 
 
 @click.command("plan", epilog=_EXAMPLES)
@@ -189,6 +195,8 @@ def command(  # noqa: PLR0913 -- an argument for each option
 ) -> None:
     """Show what Portcullis would find and do in an account and Region, or in several, if it were deployed now.
 
+    That is the first round: after its changes, the controls that follow them look again, and may find more.
+
     It decides as the deployed Portcullis does, and changes nothing. Your credentials need what its observer role may
     do, but for Security Hub. What is only known where it is deployed counts as nothing: changes that it made and
     people undid, findings that analysts suppressed, limits on the number of changes.
@@ -207,6 +215,8 @@ def command(  # noqa: PLR0913 -- an argument for each option
     if everything and output not in ("json", "csv"):
         raise click.UsageError("--all is for --output json and --output csv")
     checked = read_policy(file)
+    if record:
+        _check_writable(record)
     wanted = policy.parse(checked.data)
     if wanted.needs_units and not units and not hub_profile:
         click.echo("The policy depends on units, and none are given: it is assumed that there are none.", err=True)
@@ -223,11 +233,20 @@ def command(  # noqa: PLR0913 -- an argument for each option
         places=planner.places,
         problems=planner.problems,
         everything=everything,
+        enabled=[one for one in CONTROLS if wanted.enabled(one.id)],
     )
     click.echo(reports.WRITERS[output](report))
     if planner.problems:
         sys.exit(BAD_INPUT)
     sys.exit(0 if all(one.would is Would.EXEMPT for one in report.open) else 1)
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        click.echo(f"portcullis: {path}: it cannot be written: {error.strerror}", err=True)
+        sys.exit(BAD_INPUT)
 
 
 def _problems(planner: Planner, where: Where, hub_profile: str | None, record: Path | None) -> list[str]:

@@ -68,10 +68,10 @@ class Finding:
 
     @property
     def status(self) -> str:
-        """The verdict, EXEMPT for a failure that is exempt, GONE where there is nothing to judge any more."""
+        """The verdict, EXEMPT for a failure that is exempt, NOT_RECORDED where a recording lacks the resource."""
         evaluation = self.decision.evaluation
         if evaluation is None:
-            return "GONE"
+            return "NOT_RECORDED"
         return "EXEMPT" if self.decision.exemption else str(evaluation.status)
 
     @property

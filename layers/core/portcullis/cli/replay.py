@@ -113,7 +113,7 @@ class Replay:
                 withdrawals += [Withdrawal(key, action, until) for action in found]
         alone = {one.key for one in withdrawals}
         rest = {key: [cause] for key, cause in causes.items() if key not in alone}
-        return withdrawals, rehearsal.decide(place, snapshot, rest)
+        return withdrawals, [_recorded(one) for one in rehearsal.decide(place, snapshot, rest)]
 
     def _causes(self, snapshot: Snapshot) -> dict[ResourceKey, Cause]:
         """Return what is looked at, and why: what the event names, else everything, as the loop passes it on."""
@@ -149,6 +149,15 @@ def _in_the_way(
     return [action for action, _, _ in obstacles(conflict, resource, made, around)]
 
 
+def _recorded(finding: Finding) -> Finding:
+    """Say of what the recording lacks that it does: nobody has told that it is gone."""
+    one = finding.decision
+    if one.evaluation:
+        return finding
+    note = f"{one.resource_id} is not in the recording: it was not there when that was made."
+    return replace(finding, decision=replace(one, note=note))
+
+
 @click.command("replay", epilog=_EXAMPLES)
 @click.argument("event", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.argument("snapshot", required=False, type=click.Path(path_type=Path, dir_okay=False))
@@ -170,8 +179,11 @@ def command(event: Path, snapshot: Path | None, file: Path, at: datetime | None,
         if snapshot and replay.targets:
             at_hand = snapshot
             found = replay.decide(recording.load(snapshot), policy.parse(read_policy(file).data))
-    except PortcullisError as error:
-        click.echo(f"portcullis: {at_hand}: {error}", err=True)
+    except Exception as error:  # noqa: BLE001 -- a file that somebody wrote may hold any values
+        text = str(error)
+        if not isinstance(error, PortcullisError):
+            text = f"what it says makes no sense ({type(error).__name__}: {text})"
+        click.echo(f"portcullis: {at_hand}: {text}", err=True)
         sys.exit(BAD_INPUT)
     click.echo(json.dumps(_object(replay, found), indent=1) if output == "json" else _table(replay, found))
 
@@ -223,8 +235,10 @@ def _lines(replay: Replay, found: Found | None) -> Iterator[str]:
     for each in withdrawals:
         yield f"  {each.key[1]}  Portcullis makes way: it will {each.action},"
         yield f"      and leave {each.key[1]} alone until {moment(each.until)}."
+    missing = dict.fromkeys(one.decision.note for one in findings if one.decision.evaluation is None)
+    yield from (f"  {note}" for note in missing)
     is_wide = any(one.kind is Kind.ACCOUNT_REGION for one in replay.targets)
-    shown = [one for one in findings if not is_wide or one.would is not Would.NOTHING]
+    shown = [one for one in findings if one.decision.evaluation and not (is_wide and one.would is Would.NOTHING)]
     yield from reports.rows(shown)
-    if not (shown or withdrawals):
+    if not (shown or withdrawals or missing):
         yield "  Nothing is to be done."

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from portcullis.actions import encode
 from portcullis.cli.rehearsal import Would
 from portcullis.findings import finding_id
-from portcullis.plan import exempted
+from portcullis.plan import HOW_TO_APPROVE, exempted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,6 +54,7 @@ class Report:
 
     ``lines`` are the policy file's. ``places`` are the accounts and Regions that were looked at; ``problems`` says, a
     sentence each, which could not be. ``everything``: also what is as it should be is shown, where it can be.
+    ``enabled`` are the controls that the policy switches on anywhere.
     """
 
     findings: Sequence[Finding]
@@ -64,6 +65,7 @@ class Report:
     places: Sequence[tuple[str, str]] = ()
     problems: Sequence[str] = ()
     everything: bool = False
+    enabled: Sequence[Control] = ()
 
     @property
     def open(self) -> list[Finding]:
@@ -74,6 +76,12 @@ class Report:
     def shown(self) -> Sequence[Finding]:
         """Those that are shown one by one."""
         return self.findings if self.everything else self.open
+
+    @property
+    def following(self) -> list[str]:
+        """The controls that look again after the changes, and may find more then."""
+        changed = {one.decision.control.id for one in self.findings if one.would in (Would.CHANGE, Would.PROPOSE)}
+        return [one.id for one in self.enabled if changed & {*one.follows} - {one.id}]
 
 
 def entry(finding: Finding) -> dict[str, Any]:
@@ -132,12 +140,20 @@ def table(report: Report) -> str:
     each = [_number(found[would], would) for would in _PLURALS if found[would]]
     cost = f"; all of it costs about ${dollars:.2f} a month" if dollars else ""
     where = " where it could be read" if report.problems else ""
-    lines.append(f"{', '.join(each)}{cost}." if each else f"Nothing is to be done{where}.")
+    nothing = f"Nothing is to be done{where}." if report.places or not where else "Nothing could be read."
+    lines.append(f"{', '.join(each)}{cost}." if each else nothing)
+    if following := report.following:
+        *others, last = following
+        names = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        lines.append(f"After these changes {names} looked at again, and may find more.")
     return "\n".join(lines)
 
 
 def rows(findings: Sequence[Finding]) -> list[str]:
-    """Write findings for people: what is wrong, what would be done, what that touches, what a person can do."""
+    """Write findings for people: what is wrong, what would be done, what that touches, what a person can do.
+
+    Not how to approve it: there is no such finding yet.
+    """
     heads = [(one.decision.control.id, one.decision.resource_id, one.status, _mark(one)) for one in findings]
     widths = [max((len(head[column]) for head in heads), default=0) for column in range(4)]
     lines = []
@@ -145,7 +161,8 @@ def rows(findings: Sequence[Finding]) -> list[str]:
         lines.append("  ".join(("", *(cell.ljust(width) for cell, width in zip(head, widths, strict=True)))).rstrip())
         told = entry(one)
         remedy = f"To do: {told['remedy']}" if told["remedy"] else ""
-        lines += [f"      {text}" for text in (told["reason"], told["note"], told["impact"], remedy) if text]
+        note = told["note"].replace(f" {HOW_TO_APPROVE}", "")
+        lines += [f"      {text}" for text in (told["reason"], note, told["impact"], remedy) if text]
     return lines
 
 
