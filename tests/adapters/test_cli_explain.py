@@ -10,10 +10,11 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from click.testing import CliRunner, Result
 from portcullis.cli import main
-from portcullis.cli.explain.reading import PERMISSIONS
+from portcullis.cli.explain.reading import DEFAULT_ACTIONS, PERMISSIONS
+from portcullis.endpoint_policies import render
 
 from tests.adapters.doubles import REGION
 
@@ -33,6 +34,7 @@ NAMES = (
     *("instance", "profile", "role", "permissions", "dns"),
     *("route", "endpoint", "endpoint-policy", "network-acl", "security-group"),
 )
+TEXT = {"ResourceRecords": [{"Value": '"text"'}]}
 SEVEN = ("profile", "permissions", "dns", "route", "endpoint", "network-acl", "security-group")
 
 
@@ -64,7 +66,8 @@ class Account:
         self.session.events.register("before-call", self._answer)  # type: ignore[arg-type]
         self.ec2: Any = self.session.client("ec2")
         self.iam: Any = self.session.client("iam")
-        self.answers("SimulatePrincipalPolicy", {"EvaluationResults": [{"EvalDecision": "implicitDeny"}]})
+        self.decides("implicitDeny")
+        self.manages_hosts("$None")
         self.answers("DescribePrefixLists", RANGES)
 
     def answers(self, operation: str, *answers: dict[str, Any]) -> None:
@@ -74,6 +77,15 @@ class Account:
     def refuses(self, operation: str, code: str = "UnauthorizedOperation") -> None:
         """Refuse an operation from now on."""
         self._answers[operation] = [(403, {"Error": {"Code": code, "Message": "no"}})]
+
+    def decides(self, decision: str, **more: Any) -> None:
+        """Let the simulator decide, about every action that it may be asked about."""
+        results = [{"EvalActionName": name, "EvalDecision": decision, **more} for name in DEFAULT_ACTIONS.values()]
+        self.answers("SimulatePrincipalPolicy", {"EvaluationResults": results})
+
+    def manages_hosts(self, role_name: str) -> None:
+        """Set the role of Default Host Management; ``$None`` switches it off."""
+        self.answers("GetServiceSetting", {"ServiceSetting": {"SettingValue": role_name}})
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         """Return what an operation was asked with."""
@@ -137,16 +149,26 @@ class Office(Account):
             self.iam.add_role_to_instance_profile(InstanceProfileName="worker", RoleName="worker-role")
         self.ec2.associate_iam_instance_profile(InstanceId=self.instance_id, IamInstanceProfile={"Arn": arn})
 
-    def decides(self, decision: str, **more: Any) -> None:
-        """Let the simulator decide."""
-        self.answers("SimulatePrincipalPolicy", {"EvaluationResults": [{"EvalDecision": decision, **more}]})
-
     def create_gateway(self) -> str:
         """Create the S3 gateway endpoint."""
         made = self.ec2.create_vpc_endpoint(
             VpcId=self.vpc_id, VpcEndpointType="Gateway", ServiceName=S3, RouteTableIds=[self.table_id]
         )
         return str(made["VpcEndpoint"]["VpcEndpointId"])
+
+    def associate_zone(self, name: str, *records: dict[str, Any], owner: str = HUB) -> str:
+        """Create a private hosted zone with some records, and associate it with the VPC; returns its id."""
+        route53: Any = self.session.client("route53")
+        vpc = {"VPCRegion": REGION, "VPCId": self.vpc_id}
+        made = route53.create_hosted_zone(Name=name, CallerReference=name, VPC=vpc)["HostedZone"]["Id"]
+        for record in records:
+            address: dict[str, Any] = {"TTL": 60, "ResourceRecords": [{"Value": "10.9.0.7"}]}
+            change = {"Action": "CREATE", "ResourceRecordSet": address | record}
+            route53.change_resource_record_sets(HostedZoneId=made, ChangeBatch={"Changes": [change]})
+        zone_id = str(made.rsplit("/", 1)[-1])
+        summary = {"HostedZoneId": zone_id, "Name": f"{name}.", "Owner": {"OwningAccount": owner}}
+        self.answers("ListHostedZonesByVPC", {"HostedZoneSummaries": [summary]})
+        return zone_id
 
     def create_interface(self, service: str = SSM) -> str:
         """Create an interface endpoint with private DNS, in the instance's subnet and group."""
@@ -280,8 +302,14 @@ class TestInterfaceServices:
         steps = explained(office.instance_id, "--service", "ssm")
         assert f"{office.vpc_id} does not have an interface endpoint for ssm" in steps["endpoint"]["evidence"]
 
-    def test_a_centralised_endpoint(self, office: Office) -> None:
-        """A private hosted zone for the service's name, on the second page; AWS's own zone is no answer."""
+    def test_a_full_name(self, office: Office) -> None:
+        """As the policy file takes it; the permission that is asked for is that of the service."""
+        steps = explained(office.instance_id, "--service", SSM)
+        assert f"{office.vpc_id} does not have an interface endpoint for ssm" in steps["endpoint"]["evidence"]
+        assert "ssm:UpdateInstanceInformation" in steps["permissions"]["remedy"]
+
+    def test_a_zone_of_another_account(self, office: Office) -> None:
+        """A private hosted zone for the service's name, on the second page; its records are not to be seen."""
         office.answers(
             "ListHostedZonesByVPC",
             {
@@ -291,35 +319,94 @@ class TestInterfaceServices:
                 ],
                 "NextToken": "more",
             },
-            {"HostedZoneSummaries": [{"Name": f"ssm.{REGION}.amazonaws.com.", "Owner": {"OwningAccount": HUB}}]},
+            {
+                "HostedZoneSummaries": [
+                    {
+                        "HostedZoneId": "Z1",
+                        "Name": f"ssm.{REGION}.amazonaws.com.",
+                        "Owner": {"OwningAccount": "111122223333"},
+                    }
+                ]
+            },
         )
 
         steps = explained(office.instance_id, "--service", "ssm")
 
-        assert (steps["endpoint"]["status"], steps["route"]["status"]) == ("passed", "unknown")
-        assert f"ssm.{REGION}.amazonaws.com." in steps["endpoint"]["evidence"]
+        assert (steps["endpoint"]["status"], steps["route"]["status"]) == ("unknown", "unknown")
+        assert "route53:ListResourceRecordSets in account 111122223333 is missing" in steps["route"]["evidence"]
         assert [one.get("NextToken") for one in office.asked("ListHostedZonesByVPC")] == [None, "more"]
+        assert office.asked("ListResourceRecordSets") == []
+
+    @pytest.mark.parametrize(
+        ("service", "zone", "record", "status"),
+        [
+            ("ssm", f"ssm.{REGION}.amazonaws.com", f"ssm.{REGION}.amazonaws.com", "passed"),
+            ("ssm", f"{REGION}.amazonaws.com", f"ssm.{REGION}.amazonaws.com", "passed"),
+            ("ssm", f"{REGION}.amazonaws.com", f"*.{REGION}.amazonaws.com", "passed"),
+            ("ssm", f"{REGION}.amazonaws.com", f"ec2.{REGION}.amazonaws.com", "failed"),
+            ("ecr.dkr", f"dkr.ecr.{REGION}.amazonaws.com", f"*.dkr.ecr.{REGION}.amazonaws.com", "passed"),
+            ("ecr.dkr", f"dkr.ecr.{REGION}.amazonaws.com", f"dkr.ecr.{REGION}.amazonaws.com", "failed"),
+        ],
+    )
+    def test_a_zone_answers_by_its_records(
+        self, office: Office, service: str, zone: str, record: str, status: str
+    ) -> None:
+        """Also one of a parent domain, or a wildcard; a name that it lacks does not exist. A peering leads there."""
+        zone_id = office.associate_zone(zone, {"Name": record, "Type": "A"})
+        peer = office.ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        peering = office.ec2.create_vpc_peering_connection(VpcId=office.vpc_id, PeerVpcId=peer)
+        to_peer = {"VpcPeeringConnectionId": peering["VpcPeeringConnection"]["VpcPeeringConnectionId"]}
+        office.ec2.create_route(RouteTableId=office.table_id, DestinationCidrBlock="10.9.0.0/16", **to_peer)
+
+        step = explained(office.instance_id, "--service", service)["route"]
+
+        assert (step["status"], zone_id in step["remedy"]) == (status, status == "failed")
+        assert f"the private hosted zone {zone}." in step["evidence"]
+
+    def test_a_zone_without_an_address(self, office: Office) -> None:
+        """It hides the public name, and leads nowhere: the NAT gateway does not help."""
+        office.associate_zone(f"{REGION}.amazonaws.com", {"Name": f"ssm.{REGION}.amazonaws.com", "Type": "TXT"} | TEXT)
+        step = explained(office.instance_id, "--service", "ssm")["route"]
+        assert step["status"] == "failed"
+        assert "hides the public name" in step["evidence"]
+
+    def test_the_most_specific_zone_counts(self, office: Office) -> None:
+        """The parent's may be empty then."""
+        zones = [
+            {"HostedZoneId": f"Z{n}", "Name": f"{name}.", "Owner": {"OwningAccount": "111122223333"}}
+            for n, name in enumerate((f"{REGION}.amazonaws.com", f"ssm.{REGION}.amazonaws.com", "amazonaws.com"))
+        ]
+        office.answers("ListHostedZonesByVPC", {"HostedZoneSummaries": zones})
+        step = explained(office.instance_id, "--service", "ssm")["route"]
+        assert f"zone ssm.{REGION}.amazonaws.com." in step["evidence"]
 
 
 class TestPermissions:
     """What the IAM simulator is asked, and what it says."""
 
     def test_what_is_asked(self, office: Office) -> None:
-        """One action, with the context that is known: the Region, and that the call is encrypted."""
+        """One action, with the context that is known: the Region, and that the call is encrypted.
+
+        Of an agent, also whether it may register: without, it turns to Default Host Management.
+        """
         office.give_profile()
 
         run(office.instance_id)
         run(office.instance_id, "--action", "s3:GetObject", "--resource", "arn:aws:s3:::bucket/key")
 
-        first, second = office.asked("SimulatePrincipalPolicy")
+        run(office.instance_id, "--service", "ssmmessages")
+
+        first, second, agent = office.asked("SimulatePrincipalPolicy")
+        assert agent["ActionNames"] == ["ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel"]
         assert first == {
             "PolicySourceArn": f"arn:aws:iam::{HUB}:role/worker-role",
             "ActionNames": ["s3:ListAllMyBuckets"],
             "ResourceArns": ["arn:aws:s3:::*"],
             "ContextEntries": [
-                {"ContextKeyName": "aws:SecureTransport", "ContextKeyValues": ["true"], "ContextKeyType": "boolean"},
                 {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [REGION], "ContextKeyType": "string"},
+                {"ContextKeyName": "aws:SecureTransport", "ContextKeyValues": ["true"], "ContextKeyType": "boolean"},
             ],
+            "MaxItems": 1000,
         }
         assert (second["ActionNames"], second["ResourceArns"]) == (["s3:GetObject"], ["arn:aws:s3:::bucket/key"])
 
@@ -388,6 +475,85 @@ class TestPermissions:
         assert explained(office.instance_id)["profile"]["status"] == "passed"
 
 
+class TestHostManagement:
+    """Systems Manager serves its agents by itself where it is told to."""
+
+    @pytest.mark.parametrize("service", ["ssm", "ssmmessages"])
+    def test_it_serves_an_instance_without_a_role(self, office: Office, service: str) -> None:
+        """With what the agent has to be; of other services nothing is asked."""
+        office.manages_hosts("AWSSystemsManagerDefaultEC2InstanceManagementRole")
+
+        steps = explained(office.instance_id, "--service", service)
+
+        assert [steps[name]["status"] for name in ("profile", "role", "permissions")] == [
+            "not-needed",
+            "not-needed",
+            "passed",
+        ]
+        assert "where the agent is 3.2.582.0 or newer and uses IMDSv2" in steps["permissions"]["evidence"]
+        asked = len(office.asked("GetServiceSetting"))
+        assert explained(office.instance_id, "--service", "ec2")["permissions"]["status"] == "failed"
+        assert len(office.asked("GetServiceSetting")) == asked
+
+    @pytest.mark.parametrize("code", ["ServiceSettingNotFound", None])
+    def test_it_is_off(self, office: Office, code: str | None) -> None:
+        """Then a profile is needed."""
+        if code:
+            office.refuses("GetServiceSetting", code)
+        steps = explained(office.instance_id, "--service", "ssm")
+        assert [steps[name]["status"] for name in ("profile", "permissions")] == ["failed", "failed"]
+
+
+class TestOrganisation:
+    """A policy that asks for the organisation is judged by the account's own."""
+
+    POLICY = render({"perimeter": {"organisation": "o-exampleorgid"}}, "aws", REGION, HUB)
+
+    def policy(self, office: Office, organisation_id: str, *more: str) -> dict[str, str]:
+        """Return the step of the endpoint's policy, in an organisation; the gateway endpoint has the perimeter."""
+        item = {
+            "VpcEndpointId": "vpce-1",
+            "VpcEndpointType": "Gateway",
+            "ServiceName": S3,
+            "State": "available",
+            "PolicyDocument": self.POLICY,
+        }
+        office.answers("DescribeVpcEndpoints", {"VpcEndpoints": [item]})
+        if organisation_id:
+            office.answers("DescribeOrganization", {"Organization": {"Id": organisation_id}})
+        return explained(office.instance_id, *more)["endpoint-policy"]
+
+    def test_the_own_one(self, office: Office) -> None:
+        """It lets the account's instances through, to what is the account's."""
+        step = self.policy(office, "o-exampleorgid")
+        assert step["status"] == "passed"
+        assert step["evidence"].endswith("; the account is in o-exampleorgid")
+
+    def test_another(self, office: Office) -> None:
+        """Nobody here is let through."""
+        assert self.policy(office, "o-anotherorgid")["status"] == "failed"
+
+    def test_none(self, office: Office) -> None:
+        """An account by itself has no organisation."""
+        office.refuses("DescribeOrganization", "AWSOrganizationsNotInUseException")
+        step = self.policy(office, "")
+        assert (step["status"], step["evidence"].rsplit("; ", 1)[-1]) == ("failed", "the account is in no organisation")
+
+    def test_somebody_elses_bucket(self, office: Office) -> None:
+        """Whose a bucket is, its ARN does not tell."""
+        asked = ("--action", "s3:GetObject", "--resource", "arn:aws:s3:::bucket/key")
+        assert self.policy(office, "o-exampleorgid", *asked)["status"] == "unknown"
+
+    def test_another_error(self, office: Office) -> None:
+        """Being throttled is no finding."""
+        office.refuses("DescribeOrganization", "TooManyRequestsException")
+        office.answers(
+            "DescribeVpcEndpoints",
+            {"VpcEndpoints": [{"VpcEndpointId": "e", "ServiceName": S3, "State": "x", "PolicyDocument": self.POLICY}]},
+        )
+        assert run(office.instance_id).exit_code == 2
+
+
 # Without these there is nothing to explain, or it is another permission that says more.
 NEEDED = ("ec2:DescribeInstances", "ec2:DescribeVpcs")
 QUIET = (
@@ -403,11 +569,21 @@ def test_what_may_not_be_read_is_unknown(office: Office, permission: str) -> Non
     """The step names the permission that is missing; nothing fails because of it, and nothing crashes."""
     office.give_profile()
     office.decides("allowed")
-    if permission in ("ec2:DescribeNatGateways", "ec2:DescribeVpcEndpointServices", "route53:ListHostedZonesByVPC"):
+    if permission.startswith(("route53", "ssm")) or permission in (
+        "ec2:DescribeNatGateways",
+        "ec2:DescribeVpcEndpointServices",
+    ):
         service = "ssm"
     else:
         service = "s3"
         office.create_gateway()
+    if permission == "ssm:GetServiceSetting":
+        office.decides("implicitDeny")
+    if permission == "route53:ListResourceRecordSets":
+        office.associate_zone(f"ssm.{REGION}.amazonaws.com")
+    if permission == "organizations:DescribeOrganization":
+        item = {"VpcEndpointId": "vpce-1", "ServiceName": S3, "State": "available"}
+        office.answers("DescribeVpcEndpoints", {"VpcEndpoints": [item | {"PolicyDocument": TestOrganisation.POLICY}]})
     if permission == "ec2:DescribeNatGateways":
         address = office.ec2.allocate_address(Domain="vpc")["AllocationId"]
         made = office.ec2.create_nat_gateway(SubnetId=office.subnet_id, AllocationId=address)
@@ -437,7 +613,10 @@ def test_some_are_done_without(office: Office, permission: str) -> None:
 def test_every_permission_is_named(office: Office) -> None:
     """PERMISSIONS holds all that the command asks for, and nothing else; STS needs none for what it is asked."""
     office.give_profile()
-    office.create_interface()
+    endpoint_id = office.create_interface()
+    office.ec2.modify_vpc_endpoint(VpcEndpointId=endpoint_id, PolicyDocument=TestOrganisation.POLICY)
+    office.answers("DescribeOrganization", {"Organization": {"Id": "o-exampleorgid"}})
+    office.associate_zone(f"ssm.{REGION}.amazonaws.com")
     office.requests.clear()
 
     run(office.instance_id, "--service", "ssm")
@@ -469,6 +648,7 @@ class TestNothingToExplain:
 
         assert result.exit_code == 2
         assert f"{REGION} has no endpoints for a service named s4" in result.stderr
+        assert "Is this a profile" not in result.stderr
 
     def test_a_vpc_without_subnets(self, office: Office) -> None:
         """Nobody asks from there."""
@@ -481,7 +661,9 @@ class TestNothingToExplain:
         assert f"{office.vpc_id} has no subnets with IPv4" in run(office.vpc_id).stderr
         instance = {"InstanceId": office.instance_id, "State": {"Name": "running"}}
         office.answers("DescribeInstances", {"Reservations": [{"Instances": [instance]}]})
-        assert f"{office.instance_id} has no IPv4 address" in run(office.instance_id).stderr
+        result = run(office.instance_id)
+        assert f"{office.instance_id} has no IPv4 address" in result.stderr
+        assert "Is this a profile" not in result.stderr
 
     def test_neither_an_instance_nor_a_vpc(self) -> None:
         """A subnet, say."""
@@ -499,23 +681,36 @@ class TestNothingToExplain:
 
         assert result.exit_code == 2
         assert operation in result.stderr
+        assert "Is this a profile" in result.stderr
 
     @pytest.mark.parametrize("operation", ["DescribeRouteTables", "GetInstanceProfile"])
     def test_another_error_is_not_a_missing_permission(self, office: Office, operation: str) -> None:
         """Being throttled is no finding."""
         office.give_profile()
         office.refuses(operation, "InternalFailure")
-        assert run(office.instance_id).exit_code == 2
+        result = run(office.instance_id)
+        assert result.exit_code == 2
+        assert "Is this a profile" not in result.stderr
 
-    def test_no_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Said as botocore says it."""
+    @pytest.mark.parametrize(
+        ("error", "said", "of_the_profile"),
+        [
+            (NoCredentialsError(), "Unable to locate credentials", True),
+            (EndpointConnectionError(endpoint_url="https://example.com"), "Could not connect", False),
+        ],
+    )
+    def test_no_credentials(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, *, of_the_profile: bool
+    ) -> None:
+        """Said as botocore says it; the profile is no remedy for a network that is down."""
 
         def refuse(**_: Any) -> Any:
-            raise NoCredentialsError
+            raise error
 
         monkeypatch.setattr(boto3, "Session", refuse)
 
         result = run("i-1")
 
         assert result.exit_code == 2
-        assert "Unable to locate credentials" in result.stderr
+        assert said in result.stderr
+        assert ("Is this a profile" in result.stderr) is of_the_profile

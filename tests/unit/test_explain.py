@@ -10,7 +10,8 @@ import click
 import pytest
 from portcullis.cli.explain import printing
 from portcullis.cli.explain.answer import Answer, Status, Step, Via
-from portcullis.cli.explain.diagnosis import diagnose
+from portcullis.cli.explain.conditions import settled
+from portcullis.cli.explain.diagnosis import diagnose, diagnose_each
 from portcullis.cli.explain.facts import (
     Acl,
     Endpoint,
@@ -25,7 +26,9 @@ from portcullis.cli.explain.facts import (
     Service,
     Table,
     Unread,
+    Zone,
 )
+from portcullis.endpoint_policies import allows
 from portcullis.model import Denial, Dns, GroupRule, Permissions, SecurityGroup
 from portcullis.surroundings import AclEntry, PrefixList
 
@@ -117,6 +120,16 @@ def denied(by: str) -> dict[str, Any]:
     return role(denials=(Denial("s3:ListAllMyBuckets", by),))
 
 
+def denied_to(by: str, *actions: str) -> dict[str, Any]:
+    """Return the replacement by which the agent may not do some actions, by default the first that it needs."""
+    return role(denials=tuple(Denial(action, by) for action in actions or (MANAGE.action,)))
+
+
+def agent(machine: dict[str, Any], *, is_managed: bool | Unread = True) -> Place:
+    """Return a place from which the agent calls, where Systems Manager manages hosts."""
+    return replace(ssm(INTERFACE), machine=replace(MACHINE, is_managed=is_managed, **machine))
+
+
 def asked(place: Place) -> Question:
     """Return the question for the place's service."""
     return BUCKETS if place.network.service is S3 else MANAGE
@@ -149,6 +162,16 @@ BARE = on(
     acls=(acl(*SHUT),),
     groups=group(),
 )
+HALVES = (Route("0.0.0.0/1", "nat-1"), Route("128.0.0.0/1", "nat-1"))
+PUBLIC_HALVES = tuple(replace(half, target="igw-1") for half in HALVES)
+TO_LISTED = tuple(Route(cidr, "nat-1") for cidr in LISTED.cidrs)
+TO_HUB = Route("10.9.0.0/16", "tgw-1")
+HUB = Table("rtb-main", is_main=True, routes=(LOCAL, TO_HUB))
+ZONE = Zone("Z1", "eu-west-1.amazonaws.com.", "ssm.eu-west-1.amazonaws.com", answers=True)
+CENTRAL = replace(INTERFACE, private_dns=False)
+ELSEWHERE = {"route": UNKNOWN, "endpoint": UNKNOWN, "endpoint-policy": UNKNOWN}
+EMPTY = {"route": FAILED} | NEEDS_NONE
+BY_SSM: dict[str, Any] = {"profile": None, "is_managed": True}
 SUBNET_9 = Nat("available", "subnet-9")
 ALONE = Table("rtb-1", subnet_ids=("subnet-1",), routes=(TO_NAT,))
 BARE_FAILS = ("profile", "permissions", "dns", "route", "endpoint", "network-acl", "security-group")
@@ -179,6 +202,30 @@ ROWS: list[tuple[str, Place, dict[str, str], str]] = [
     ("a policy denies", on(denied("explicit")), {"permissions": FAILED}, G),
     ("conditions decide", on(role(missing_context=("aws:SourceVpce",))), {"permissions": UNKNOWN}, G),
     ("the simulator may not be asked", on({"profile": Profile("p", Role("r", NOT_READ))}), {"permissions": UNKNOWN}, G),
+    # Default Host Management
+    ("hosts are managed", on(BY_SSM), {"profile": NO_NEED, "role": NO_NEED}, G),
+    ("hosts are managed, and the profile is empty", on(BY_SSM | {"profile": Profile("p", None)}), {"role": NO_NEED}, G),
+    (
+        "hosts are managed, and no metadata service says so",
+        on(BY_SSM | {"has_metadata": False}),
+        {"profile": NO_NEED, "role": FAILED},
+        G,
+    ),
+    ("hosts are managed, and the role fails the agent", agent(denied_to("role")), {}, E),
+    ("a service control policy binds all roles", agent(denied_to("scp")), {"permissions": FAILED}, E),
+    (
+        "whether hosts are managed may not be read",
+        on({"is_managed": NOT_READ, "profile": None}),
+        {"profile": UNKNOWN, "role": NO_NEED, "permissions": UNKNOWN},
+        G,
+    ),
+    (
+        "the same with an empty profile",
+        on({"is_managed": NOT_READ, "profile": Profile("p", None)}),
+        {"role": UNKNOWN, "permissions": UNKNOWN},
+        G,
+    ),
+    ("the same with a role that fails", agent(denied_to("role"), is_managed=NOT_READ), {"permissions": UNKNOWN}, E),
     # DNS
     ("names are not resolved", on(dns=Dns(support=False, hostnames=True)), {"dns": FAILED}, G),
     ("a gateway needs no host names", on(dns=Dns(support=True, hostnames=False)), {}, G),
@@ -253,6 +300,41 @@ ROWS: list[tuple[str, Place, dict[str, str], str]] = [
     ("NAT gateways may not be read", routed(TO_NAT, nats=NOT_READ), DARK, U),
     ("an internet gateway, without an address", routed(TO_INTERNET), NO_WAY, N),
     ("a transit gateway", routed(Route(ANYWHERE, "tgw-1")), DARK, U),
+    ("two halves of the internet", routed(*HALVES), NEEDS_NONE, P),
+    ("two halves, addresses unknown", ssm(routes=HALVES), NEEDS_NONE, P),
+    ("one half, addresses unknown", ssm(routes=HALVES[:1]), DARK, U),
+    ("the half without the service", routed(HALVES[0]), NO_WAY, N),
+    ("routes to the service's addresses only", routed(*TO_LISTED), NEEDS_NONE, P),
+    ("a route to some of them", routed(TO_LISTED[0]), NO_WAY, N),
+    ("a more specific one leads nowhere", routed(TO_NAT, replace(TO_LISTED[0], is_active=False)), NO_WAY, N),
+    ("a more specific one leads elsewhere", routed(TO_NAT, Route("192.0.2.0/24", "tgw-1")), DARK, U),
+    ("private addresses elsewhere do not matter", ssm(routes=(TO_NAT, Route("10.0.0.0/8", "tgw-1"))), NEEDS_NONE, P),
+    ("some public ones may", ssm(routes=(TO_NAT, Route("192.0.2.0/24", "tgw-1"))), DARK, U),
+    ("a list of one's own", routed(Route("pl-own", "nat-1")), DARK, U),
+    (
+        "a NAT gateway whose subnet has the halves",
+        routed(
+            TO_NAT,
+            tables=(
+                Table("rtb-main", is_main=True, routes=(TO_NAT,)),
+                Table("rtb-nat", subnet_ids=("subnet-nat",), routes=PUBLIC_HALVES),
+            ),
+        ),
+        NEEDS_NONE,
+        P,
+    ),
+    (
+        "a NAT gateway whose way is gone",
+        routed(
+            TO_NAT,
+            tables=(
+                Table("rtb-main", is_main=True, routes=(TO_NAT,)),
+                Table("rtb-nat", subnet_ids=("subnet-nat",), routes=(replace(TO_INTERNET, is_active=False),)),
+            ),
+        ),
+        NO_WAY,
+        N,
+    ),
     # Endpoints of interface services
     ("an interface endpoint", ssm(INTERFACE), {}, E),
     (
@@ -303,8 +385,26 @@ ROWS: list[tuple[str, Place, dict[str, str], str]] = [
     ("no interface endpoint", ssm(), NO_WAY, N),
     (
         "a centralised endpoint",
-        ssm(zone="ssm.eu-west-1.amazonaws.com."),
-        {"route": UNKNOWN, "endpoint-policy": UNKNOWN},
+        ssm(zone=ZONE, routes=(TO_HUB,)),
+        {"endpoint-policy": NO_NEED},
+        Z,
+    ),
+    ("a zone for an endpoint here, without a private name", ssm(CENTRAL, zone=ZONE), {"endpoint-policy": NO_NEED}, Z),
+    ("a centralised endpoint, and no way out of the VPC", ssm(zone=ZONE), ELSEWHERE, Z),
+    ("the same with a way to the internet only", ssm(zone=ZONE, routes=(TO_NAT,)), ELSEWHERE, Z),
+    ("a centralised endpoint, routes unread", ssm(zone=ZONE, tables=NOT_READ), ELSEWHERE, Z),
+    ("a zone whose records may not be read", ssm(zone=replace(ZONE, answers=NOT_READ), routes=(TO_HUB,)), ELSEWHERE, Z),
+    (
+        "an empty zone hides the public name",
+        ssm(zone=replace(ZONE, answers=False), routes=(TO_NAT,)),
+        {"route": FAILED} | NEEDS_NONE,
+        Z,
+    ),
+    ("an empty zone hides it from a gateway's route, too", on(zone=replace(ZONE, answers=False)), EMPTY, Z),
+    (
+        "a zone's addresses are not the service's public ones",
+        on(zone=ZONE, groups=group(egress=(GroupRule("-1", prefix_list_ids=("pl-s3",)),)), tables=(HUB,)),
+        {"endpoint-policy": NO_NEED, "security-group": FAILED},
         Z,
     ),
     ("zones may not be read", ssm(zone=NOT_READ), DARK, U),
@@ -523,10 +623,30 @@ def test_a_failed_step_says_what_to_do(place: Place, step: str, command: str) ->
     assert command in remedies(place)[step]
 
 
-def test_an_endpoint_is_opened_to_the_vpc() -> None:
-    """Not to everybody: to the block of the VPC that the instance is in."""
-    remedy = remedies(ssm(INTERFACE, groups=group(egress=(ALL_OUT,)) | group("sg-e")))["endpoint"]
-    assert "'IpProtocol=tcp,FromPort=443,ToPort=443,IpRanges=[{CidrIp=10.0.0.0/16}]'" in remedy
+def test_an_endpoint_is_opened_to_the_caller() -> None:
+    """Not to everybody, nor to the rest of the VPC, which may be let in already."""
+    some = group("sg-e", ingress=(GroupRule("-1", cidrs=("10.0.0.0/24",)),))
+    remedy = remedies(ssm(INTERFACE, groups=group(egress=(ALL_OUT,)) | some))["endpoint"]
+    assert "'IpProtocol=tcp,FromPort=443,ToPort=443,IpRanges=[{CidrIp=10.0.1.5/32}]'" in remedy
+
+
+def test_a_remedy_names_all_blocks() -> None:
+    """The endpoint's addresses are in blocks of the VPC; for a group, only those that are not let through."""
+    place = ssm(
+        replace(INTERFACE, addresses=(("subnet-2", "10.0.2.7"), ("subnet-3", "10.1.3.7"), ("subnet-4", "10.2.4.7"))),
+        cidrs=("10.0.0.0/16", "10.1.0.0/16", "10.2.0.0/16"),
+        groups=group(egress=(GroupRule("-1", cidrs=("10.0.0.0/16",)),)) | group("sg-e", ingress=(ALL_IN,)),
+        acls=(acl(OPEN[1], *SHUT),),
+    )
+
+    assert "IpRanges=[{CidrIp=10.1.0.0/16},{CidrIp=10.2.0.0/16}]" in remedies(place)["security-group"]
+    entries = [command.split() for command in remedies(place)["network-acl"].split(" && ")]
+    assert [(each[each.index("--rule-number") + 1], each[-1]) for each in entries] == [
+        ("100", "10.0.0.0/16"),
+        ("99", "10.1.0.0/16"),
+        ("98", "10.2.0.0/16"),
+        ("97", "10.0.0.0/16"),
+    ]
 
 
 def test_an_action_that_nobody_named() -> None:
@@ -548,6 +668,69 @@ def test_who_one_is_needs_no_permission() -> None:
     assert (step.status, step.evidence) == (Status.PASSED, "sts:GetCallerIdentity needs no permission")
 
 
+@pytest.mark.parametrize(
+    ("condition", "organisation", "answer"),
+    [
+        ({"StringEquals": {"aws:PrincipalOrgID": "o-1"}}, "o-1", True),
+        ({"StringEquals": {"aws:principalorgid": ["o-0", "o-1"], "AWS:ResourceOrgID": "o-1"}}, "o-1", True),
+        ({"StringEquals": {"aws:PrincipalOrgID": "o-1"}}, "o-2", False),
+        ({"StringEquals": {"aws:PrincipalOrgID": "o-1"}}, "", False),
+        ({"StringEqualsIfExists": {"aws:PrincipalOrgID": "o-1"}}, "", True),
+        ({"StringEqualsIfExists": {"aws:PrincipalOrgID": "o-1"}}, "o-2", False),
+        ({"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}}, "o-2", True),
+        ({"StringNotEquals": {"aws:PrincipalOrgID": "o-1"}}, "", True),
+        ({"Bool": {"aws:PrincipalIsAWSService": "True"}}, "o-1", False),
+        ({"BoolIfExists": {"aws:PrincipalIsAWSService": False}}, "o-1", True),
+        ({"StringLike": {"aws:PrincipalOrgID": "o-1"}}, "o-1", None),
+        ({"StringEquals": {"aws:PrincipalOrgID": "${aws:ResourceOrgID}"}}, "o-1", None),
+        ({"StringEquals": {"aws:PrincipalOrgID": "o-1", "aws:PrincipalTag/team": "a"}}, "o-1", None),
+        ({"StringEquals": {"aws:PrincipalOrgID": "o-1"}, "IpAddress": {"aws:VpcSourceIp": "10.0.0.0/8"}}, "o-2", False),
+    ],
+)
+def test_conditions_that_the_organisation_settles(condition: Any, organisation: str, answer: bool | None) -> None:  # noqa: FBT001 - of a table
+    """What is known of a request is decided, and what is not stays open; a key that is absent is no match."""
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*", "Condition": condition}
+    context = {"aws:principalorgid": organisation, "aws:resourceorgid": organisation}
+    for statements in (statement, [statement]):
+        document = settled(json.dumps({"Version": "2012-10-17", "Statement": statements}), context)
+        assert allows(document, "s3:ListAllMyBuckets", "*") is answer
+
+
+@pytest.mark.parametrize(("denied_too", "status"), [((), Status.FAILED), ((MANAGE.action,), Status.PASSED)])
+def test_an_agent_that_may_register_uses_the_role(denied_too: tuple[str, ...], status: Status) -> None:
+    """It turns to Default Host Management only where the role does not let it register."""
+    channel = Question("ssmmessages", "ssmmessages:CreateControlChannel")
+    steps = diagnose(agent(denied_to("role", channel.action, *denied_too)), channel).steps
+    assert [each.status for each in steps if each.name == "permissions"] == [status]
+
+
+def test_what_is_no_policy_is_left_as_it_is() -> None:
+    """It is for others to say so."""
+    assert settled("[]", {}) == "[]"
+
+
+def test_a_policy_that_asks_for_an_organisation_that_may_not_be_read() -> None:
+    """The permission that is missing is named."""
+    place = on(endpoints=(replace(GATEWAY, policy=ORG_S3),), context=NOT_READ)
+    (found,) = (each for each in diagnose(place, BUCKETS).steps if each.name == "endpoint-policy")
+    assert (found.status, found.evidence.rsplit("; ", 1)[-1]) == (
+        Status.UNKNOWN,
+        "you may not read that: service:Operation is missing",
+    )
+
+
+def test_a_zone_that_hides_the_public_name_is_named() -> None:
+    """With what takes it away."""
+    (found,) = (
+        each for each in diagnose(ssm(zone=replace(ZONE, answers=False)), MANAGE).steps if each.status is Status.FAILED
+    )
+    assert found.evidence == (
+        "the private hosted zone eu-west-1.amazonaws.com. hides the public name, and has no address of "
+        "ssm.eu-west-1.amazonaws.com: so that does not exist"
+    )
+    assert found.remedy.endswith("--hosted-zone-id Z1 --vpc VPCRegion=eu-west-1,VPCId=vpc-1")
+
+
 def test_who_refuses_is_said() -> None:
     """Somebody who wonders why a fine role policy does not help reads of the organisation's."""
     (step,) = (step for step in diagnose(on(denied("scp")), BUCKETS).steps if step.name == "permissions")
@@ -556,11 +739,37 @@ def test_who_refuses_is_said() -> None:
     )
 
 
+ELSEWHERE_IN_VPC = replace(INTERFACE, addresses=(("subnet-9", "10.0.9.7"),))
 SUBNETS = Place(NETWORK, ("subnet-1", "subnet-2"), ("10.0.1.0/24", "10.0.2.0/24"))
 
 
 class TestSubnetsAlone:
     """A VPC without an instance."""
+
+    def test_each_block_is_judged_by_itself(self) -> None:
+        """The group admits one subnet of four; the others share an answer, whose remedy names their blocks."""
+        group_of_one = group("sg-e", ingress=(GroupRule("tcp", (443, 443), ("10.0.1.0/24",)),))
+        subnet_ids = tuple(f"subnet-{number}" for number in range(1, 5))
+        place = replace(
+            SUBNETS,
+            network=ssm(ELSEWHERE_IN_VPC, groups=group_of_one, acls=(acl(*OPEN, subnets=subnet_ids),)).network,
+            subnet_ids=subnet_ids,
+            cidrs=tuple(f"10.0.{number}.0/24" for number in range(1, 5)),
+        )
+
+        one, three = diagnose_each(place, MANAGE)
+
+        assert (one.where, one.works) == ("subnet-1", True)
+        assert three.where == "subnet-2, subnet-3, subnet-4"
+        (endpoint,) = (each for each in three.steps if each.status is Status.FAILED)
+        assert "[{CidrIp=10.0.2.0/24},{CidrIp=10.0.3.0/24},{CidrIp=10.0.4.0/24}]" in endpoint.remedy
+
+    def test_a_part_of_a_subnet(self) -> None:
+        """It is said that some are let in."""
+        half = group("sg-e", ingress=(GroupRule("tcp", (443, 443), ("10.0.1.0/25", "10.0.2.0/25")),))
+        (answer,) = diagnose_each(replace(SUBNETS, network=ssm(ELSEWHERE_IN_VPC, groups=half).network), MANAGE)
+        (endpoint,) = (each for each in answer.steps if each.status is Status.FAILED)
+        assert endpoint.evidence.endswith("port 443 is not let in from all of the subnet")
 
     def test_only_the_network_is_judged(self) -> None:
         """No credentials, no security group."""
@@ -602,6 +811,7 @@ def step(name: str, status: Status, **more: str) -> Step:
     ("via", "statuses", "verdict", "works"),
     [
         (Via.GATEWAY, [Status.PASSED, Status.NOT_NEEDED], "Yes, privately: gateway endpoint.", True),
+        (Via.ZONE, [Status.PASSED], "Yes, as far as it is seen from here, privately: an endpoint elsewhere", True),
         (Via.PUBLIC, [Status.PASSED], "Yes, the public way: it works, but it leaves the network,", True),
         (Via.UNKNOWN, [Status.PASSED, Status.UNKNOWN], "Perhaps: nothing that was seen stops it, but", False),
         (Via.NONE, [Status.FAILED, Status.PASSED], "No: 1 of 2 steps failed (step-0).", False),

@@ -65,6 +65,8 @@ class Answer:
             return f"Perhaps: nothing that was seen stops it, but this is not known: {', '.join(unknown)}."
         if self.via is Via.PUBLIC:
             return "Yes, the public way: it works, but it leaves the network, and NAT gateways bill what they process."
+        if self.via is Via.ZONE:
+            return "Yes, as far as it is seen from here, privately: an endpoint elsewhere, by a private hosted zone."
         return f"Yes, privately: {self.via}."
 
     def _named(self, status: Status) -> list[str]:

@@ -8,20 +8,23 @@ attributes for your VPC" (VPC user guide), "Instance profiles" (IAM user guide),
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from portcullis.cli.explain import ways
 from portcullis.cli.explain.answer import Answer, Status, Step, Via
+from portcullis.cli.explain.conditions import settled
 from portcullis.cli.explain.facts import Unread
 from portcullis.cli.explain.filters import admission, network_acl, security_group
 from portcullis.cli.explain.ways import not_read
+from portcullis.controls.role_2 import MANAGED, serves
 from portcullis.endpoint_policies import allows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.cli.explain.facts import Endpoint, Machine, Network, Place, Profile, Question
+    from portcullis.cli.explain.facts import Endpoint, Machine, Network, Place, Question
     from portcullis.cli.explain.ways import Way
     from portcullis.model import Permissions
 
@@ -38,8 +41,20 @@ _REASONS = {
 }
 
 
+def diagnose_each(place: Place, question: Question) -> list[Answer]:
+    """Answer a question for a place: once for all of its subnets of which the same is true."""
+    if place.machine:
+        return [diagnose(place, question)]
+    alike: dict[tuple[tuple[Status, str], ...], list[tuple[str, str]]] = defaultdict(list)
+    for subnet_id, cidr in zip(place.subnet_ids, place.cidrs, strict=True):
+        answer = diagnose(replace(place, subnet_ids=(subnet_id,), cidrs=(cidr,)), question)
+        alike[tuple((step.status, step.evidence) for step in answer.steps)].append((subnet_id, cidr))
+    together = [tuple(zip(*subnets, strict=True)) for subnets in alike.values()]
+    return [diagnose(replace(place, subnet_ids=ids, cidrs=cidrs), question) for ids, cidrs in together]
+
+
 def diagnose(place: Place, question: Question) -> Answer:
-    """Answer a question for one place.
+    """Answer a question for one place, whose subnets are alike.
 
     Args:
         place: An instance, or subnets without one: then only the network is judged.
@@ -82,10 +97,19 @@ def _credentials(machine: Machine, network: Network, question: Question) -> Iter
             f"aws ec2 associate-iam-instance-profile --region {network.region} "
             f"--instance-id {machine.instance_id} --iam-instance-profile Name={DEFAULT_PROFILE}"
         )
-        evidence = "the instance has no instance profile, so nothing gives it credentials"
-        yield Step("profile", Status.FAILED, evidence, command, "ROLE.1")
+        status, instead = _instead(machine)
+        evidence = f"the instance has no instance profile, {instead or 'so nothing gives it credentials'}"
+        yield Step("profile", status, evidence, "" if status is Status.NOT_NEEDED else command, "ROLE.1")
     yield replace(_role(machine, network), control="ROLE.1")
-    yield replace(_permissions(profile, question), control="ROLE.2")
+    yield replace(_permissions(machine, question), control="ROLE.2")
+
+
+def _instead(machine: Machine) -> tuple[Status, str]:
+    """Tell whether it matters that a role does not serve, and what serves instead."""
+    managed = machine.is_managed
+    if isinstance(managed, Unread):
+        return Status.UNKNOWN, f"and whether Default Host Management serves instead is not known: {not_read(managed)}"
+    return (Status.NOT_NEEDED, f"but {MANAGED.rstrip('.')}") if managed else (Status.FAILED, "")
 
 
 def _role(machine: Machine, network: Network) -> Step:
@@ -103,32 +127,41 @@ def _role(machine: Machine, network: Network) -> Step:
         return Step("role", Status.UNKNOWN, not_read(profile.role))
     if profile.role is None:
         command = f"aws iam add-role-to-instance-profile --instance-profile-name {profile.name} --role-name ROLE"
-        return Step("role", Status.FAILED, f"{profile.name} holds no role, or was deleted", command)
+        status, instead = _instead(machine)
+        said = ", ".join(filter(None, (f"{profile.name} holds no role, or was deleted", instead)))
+        return Step("role", status, said, "" if status is Status.NOT_NEEDED else command)
     return Step("role", Status.PASSED, f"{profile.name} holds {profile.role.name}; the metadata service is on")
 
 
-def _permissions(profile: Profile | None, question: Question) -> Step:
-    name, action = "permissions", question.action
+def _permissions(machine: Machine, question: Question) -> Step:
+    name, action, profile = "permissions", question.action, machine.profile
     role = profile.role if profile else None
     if isinstance(role, Unread):
         return Step(name, Status.UNKNOWN, not_read(role))
     if role is None:
-        remedy = f"give it a role that allows {action or 'what it calls'}"
-        return Step(name, Status.FAILED, "without a role nothing is allowed", remedy)
+        return _without_role(machine, action)
     if not action:
         return Step(name, Status.UNKNOWN, *_NO_ACTION)
     if action in _FREE:
         return Step(name, Status.PASSED, f"{action} needs no permission")
     if isinstance(role.permissions, Unread):
         return Step(name, Status.UNKNOWN, not_read(role.permissions))
-    return _simulated(role.name, role.permissions, question)
+    return _simulated(machine, role.name, role.permissions, question)
 
 
-def _simulated(role_name: str, found: Permissions, question: Question) -> Step:
+def _without_role(machine: Machine, action: str) -> Step:
+    name, remedy = "permissions", f"give it a role that allows {action or 'what it calls'}"
+    status, instead = _instead(machine)
+    if status is Status.NOT_NEEDED:
+        return Step(name, Status.PASSED, f"the instance has no role, {instead}")
+    return Step(name, status, ", ".join(filter(None, ("without a role nothing is allowed", instead))), remedy)
+
+
+def _simulated(machine: Machine, role_name: str, found: Permissions, question: Question) -> Step:
     name, action = "permissions", question.action
     if found.unread:
         return Step(name, Status.UNKNOWN, f"the simulator cannot evaluate the policies: {found.unread}")
-    denial = next(iter(found.denials), None)
+    denial = next((one for one in found.denials if one.action == action), None)
     said = f"{role_name} may{' not' if denial else ''} {action} on {question.resource}"
     said += f": {_REASONS[denial.by]}" if denial else ""
     if found.missing_context:
@@ -136,6 +169,10 @@ def _simulated(role_name: str, found: Permissions, question: Question) -> Step:
         return Step(name, Status.UNKNOWN, f"{said}; but conditions look at what the simulator does not know: {keys}")
     if denial is None:
         return Step(name, Status.PASSED, said)
+    status, instead = _instead(machine) if serves(found.denials, [denial]) else (Status.FAILED, "")
+    if status is Status.NOT_NEEDED:
+        return Step(name, Status.PASSED, f"{said}, {instead}")
+    said += f", {instead}" if instead else ""
     remedy = "ask those who wrote that policy"
     if denial.by == "role":
         statement = {"Effect": "Allow", "Action": action, "Resource": question.resource}
@@ -144,7 +181,7 @@ def _simulated(role_name: str, found: Permissions, question: Question) -> Step:
             f"aws iam put-role-policy --role-name {role_name} --policy-name {action.replace(':', '-')} "
             f"--policy-document '{document}'"
         )
-    return Step(name, Status.FAILED, said, remedy)
+    return Step(name, status, said, remedy)
 
 
 def _dns(network: Network, way: Way, question: Question) -> Step:
@@ -167,7 +204,7 @@ def _dns(network: Network, way: Way, question: Question) -> Step:
 
 
 def _route(place: Place, way: Way, question: Question) -> Step:
-    remedy = ""
+    remedy = way.remedy
     if way.via is Via.NONE:
         spare = _spare(place.network)
         joins = spare and spare.is_gateway and spare.is_available
@@ -184,9 +221,10 @@ def _endpoint(place: Place, way: Way, question: Question) -> Step:
     if way.via is Via.INTERFACE and way.endpoint:
         status, evidence, remedy = admission(place, way.endpoint)
         return step(status, f"{way.endpoint.endpoint_id} is available; {evidence}", remedy)
+    if way.via is Via.ZONE and way.status is Status.FAILED:
+        return step(Status.NOT_NEEDED, "the name has to lead somewhere first")
     if way.via is Via.ZONE:
-        evidence = f"the private hosted zone {network.zone} answers for the service: an endpoint elsewhere, centralised"
-        return step(Status.PASSED, evidence)
+        return step(way.status, "a centralised one: the private hosted zone says where it is")
     if way.via is Via.PUBLIC:
         evidence = f"the public way needs none; {_kind(network)} endpoint would keep it private"
         return step(Status.NOT_NEEDED, evidence, _joining(place, way))
@@ -223,7 +261,8 @@ def _policy(network: Network, way: Way, question: Question) -> Step:
     if endpoint:
         status, evidence, remedy = _allowed(endpoint, network, question)
     elif way.via is Via.ZONE:
-        status, evidence, remedy = Status.UNKNOWN, "that of an endpoint elsewhere cannot be seen from here", ""
+        status = Status.UNKNOWN if way.status is Status.UNKNOWN else Status.NOT_NEEDED
+        evidence, remedy = "that of an endpoint elsewhere is its owner's, and cannot be seen from here", ""
     elif way.via is Via.GATEWAY or (isinstance(network.endpoints, Unread) and way.via is not Via.PUBLIC):
         status, evidence, remedy = Status.UNKNOWN, "the endpoint cannot be seen", ""
     else:
@@ -238,13 +277,19 @@ def _allowed(endpoint: Endpoint, network: Network, question: Question) -> tuple[
         return Status.PASSED, f"{endpoint.endpoint_id} has no policy of its own: full access", ""
     if not question.action:
         return Status.UNKNOWN, *_NO_ACTION
-    verdict = allows(endpoint.policy, question.action, question.resource)
+    more = ""
+    if isinstance(network.context, Unread):
+        more = f"; {not_read(network.context)}"
+    elif "aws:principalorgid" in network.context:
+        more = f"; the account is in {network.context['aws:principalorgid'] or 'no organisation'}"
+    context = {} if isinstance(network.context, Unread) else network.context
+    verdict = allows(settled(endpoint.policy, context), question.action, question.resource)
     if verdict is None:
-        return Status.UNKNOWN, f"whether {named} allows {asked} depends on its conditions", ""
+        return Status.UNKNOWN, f"whether {named} allows {asked} depends on its conditions{more}", ""
     if verdict:
-        return Status.PASSED, f"{named} allows {asked}", ""
+        return Status.PASSED, f"{named} allows {asked}{more}", ""
     command = f"aws ec2 modify-vpc-endpoint --region {network.region} --vpc-endpoint-id {endpoint.endpoint_id}"
-    return Status.FAILED, f"{named} does not allow {asked}", f"{command} --policy-document file://policy.json"
+    return Status.FAILED, f"{named} does not allow {asked}{more}", f"{command} --policy-document file://policy.json"
 
 
 def _candidate(network: Network, way: Way) -> Endpoint | None:

@@ -99,12 +99,26 @@ class Acl:
 
 
 @dataclass(frozen=True, slots=True)
+class Zone:
+    """A private hosted zone that the service's name, ``service_name``, is looked up in; ``answers``: it has a record.
+
+    It may be that of a parent domain.
+    """
+
+    zone_id: str
+    name: str
+    service_name: str
+    answers: bool | Unread
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """A VPC, as far as it matters for one service.
 
     ``endpoints`` are those of the service that are not deleted; ``prefix_list`` has its addresses, None when it has
-    none, and ``service_lists`` are the ids of the prefix lists of all AWS services. ``zone`` is an associated private
-    hosted zone for the service's name, None when there is none.
+    none, and ``service_lists`` are the ids of the prefix lists of all AWS services. ``zone`` is the most specific
+    associated private hosted zone for the service's name, None when there is none. ``context`` holds the condition
+    keys, in lower case, whose values are known of every request that is asked about; empty where a request has none.
     """
 
     vpc_id: str
@@ -119,7 +133,8 @@ class Network:
     groups: Mapping[str, SecurityGroup] | Unread = field(default_factory=dict)
     prefix_list: PrefixList | Unread | None = None
     service_lists: frozenset[str] = frozenset()
-    zone: str | Unread | None = None
+    zone: Zone | Unread | None = None
+    context: Mapping[str, str] | Unread = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +155,24 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """An instance. ``has_metadata``: its metadata service, which hands out the credentials, is on."""
+    """An instance. ``has_metadata``: its metadata service, which hands out the credentials, is on.
+
+    ``is_managed``: Default Host Management of Systems Manager is on, and allows what is asked about.
+    """
 
     instance_id: str
     state: str
     address: str
     is_public: bool = False
     has_metadata: bool = True
+    is_managed: bool | Unread = False
     group_ids: tuple[str, ...] = ()
     profile: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the question is asked: on an instance in its subnet, or in subnets that are alike, with their ``cidrs``."""
+    """Where the question is asked: on an instance in its subnet, or in subnets, with their ``cidrs``."""
 
     network: Network
     subnet_ids: tuple[str, ...]

@@ -76,8 +76,8 @@ class _Check:
         ports = str(first) if first == last else f"{first}-{last}"
         return f"{self.acl.acl_id} {'out' if self.egress else 'in'}, port {ports} {self.what}"
 
-    def remedy(self, network: Network, position: int) -> str:
-        """Return the command that adds an entry before all others."""
+    def remedy(self, network: Network, block: str, position: int) -> str:
+        """Return the command that adds an entry for some addresses before all others."""
         numbers = [entry.number for entry in self.acl.entries if entry.egress is self.egress and entry.number < _LAST]
         number = min(numbers, default=_LOWEST + 1) - 1 - position
         side = "--egress" if self.egress else "--ingress"
@@ -85,7 +85,7 @@ class _Check:
         return (
             f"aws ec2 create-network-acl-entry --region {network.region} --network-acl-id {self.acl.acl_id} {side} "
             f"--rule-number {number if number > 0 else 'NUMBER'} --rule-action allow --protocol tcp "
-            f"--port-range From={first},To={last} --cidr-block {_around(network, self.cidrs[0])}"
+            f"--port-range From={first},To={last} --cidr-block {block}"
         )
 
 
@@ -113,7 +113,8 @@ def network_acl(place: Place, way: Way) -> Step:
         check for check, reach in reached.items() if reach is _Reach.NONE or (reach is _Reach.PART and targets.is_exact)
     ]
     if blocked:
-        remedy = " && ".join(check.remedy(place.network, position) for position, check in enumerate(blocked))
+        lacking = [(check, block) for check in blocked for block in _around(place.network, check.cidrs)]
+        remedy = " && ".join(check.remedy(place.network, block, at) for at, (check, block) in enumerate(lacking))
         return Step(ACL, Status.FAILED, f"not let through, or not all: {'; '.join(map(str, blocked))}", remedy)
     if partly := [check for check, reach in reached.items() if reach is _Reach.PART]:
         return Step(ACL, Status.UNKNOWN, f"let through in part: {'; '.join(map(str, partly))}")
@@ -128,7 +129,8 @@ def security_group(place: Place, machine: Machine, way: Way) -> Step:
         return Step(GROUP, Status.UNKNOWN, rules)
     listing = {prefix_list_id for rule in rules for prefix_list_id in rule.prefix_list_ids}
     own = sorted(listing - place.network.service_lists)
-    reach = _reach(targets.cidrs, [(True, cidr) for rule in rules for cidr in rule.cidrs])
+    verdicts = [(True, cidr) for rule in rules for cidr in rule.cidrs]
+    reach = _reach(targets.cidrs, verdicts)
     if (
         reach is _Reach.ALL
         or targets.prefix_list_id in listing
@@ -140,7 +142,11 @@ def security_group(place: Place, machine: Machine, way: Way) -> Step:
         return Step(GROUP, Status.UNKNOWN, f"{evidence}, unless {listed(own)} name it")
     if reach is _Reach.PART and not targets.is_exact:
         return Step(GROUP, Status.UNKNOWN, f"{named}: port 443 out to {targets.what} is let through in part")
-    return Step(GROUP, Status.FAILED, evidence, _authorize("egress", machine.group_ids[0], place.network, targets))
+    where = f"PrefixListIds=[{{PrefixListId={targets.prefix_list_id}}}]"
+    if not targets.prefix_list_id:
+        lacking = [cidr for cidr in targets.cidrs if _reach([cidr], verdicts) is not _Reach.ALL]
+        where = _ranges(_around(place.network, lacking))
+    return Step(GROUP, Status.FAILED, evidence, _authorize("egress", machine.group_ids[0], place.network, where))
 
 
 def admission(place: Place, endpoint: Endpoint) -> tuple[Status, str, str]:
@@ -151,14 +157,17 @@ def admission(place: Place, endpoint: Endpoint) -> tuple[Status, str, str]:
     named = listed(endpoint.group_ids)
     callers = set(place.machine.group_ids) if place.machine else set()
     groups = {group_id for rule in rules for group_id in rule.group_ids}
-    reach = _reach(place.sources, [(True, cidr) for rule in rules for cidr in rule.cidrs])
+    verdicts = [(True, cidr) for rule in rules for cidr in rule.cidrs]
+    reach = _reach(place.sources, verdicts)
     if reach is _Reach.ALL or groups & callers:
         return Status.PASSED, f"its {named}: port 443 is let in", ""
     listing = sorted({name for rule in rules for name in rule.prefix_list_ids} | (set() if callers else groups))
     if listing:
         return Status.UNKNOWN, f"its {named}: port 443 is let in from {listed(listing)} only, not checked", ""
-    remedy = _authorize("ingress", endpoint.group_ids[0], place.network, _Targets(place.sources, "the subnet"))
-    return Status.FAILED, f"its {named}: port 443 is not let in", remedy
+    lacking = [cidr for cidr in place.sources if _reach([cidr], verdicts) is not _Reach.ALL]
+    remedy = _authorize("ingress", endpoint.group_ids[0], place.network, _ranges(lacking))
+    extent = " from all of the subnet" if reach is _Reach.PART else ""
+    return Status.FAILED, f"its {named}: port 443 is not let in{extent}", remedy
 
 
 def _targets(place: Place, way: Way) -> _Targets:
@@ -175,12 +184,14 @@ def _targets(place: Place, way: Way) -> _Targets:
             crossing=tuple(f"{address}/32" for _, address in outside),
             far=tuple(subnet_id for subnet_id, _ in outside),
         )
+    if way.via is Via.ZONE:
+        return _somewhere((_EVERYWHERE,), "the zone's addresses, which are not known")
     listing = network.prefix_list
     if listing and not isinstance(listing, Unread):
         what = f"the service's addresses ({listing.prefix_list_id})"
         cidrs = listing.cidrs or (_EVERYWHERE,)
         return _Targets(cidrs, what, bool(listing.cidrs), listing.prefix_list_id, crossing=cidrs)
-    if way.via in (Via.PUBLIC, Via.ZONE) or network.service.has_gateway:
+    if way.via is Via.PUBLIC or network.service.has_gateway:
         return _somewhere((_EVERYWHERE,), "the service's addresses, which are not known")
     return _somewhere(network.cidrs, "the VPC, where an endpoint would be")
 
@@ -212,17 +223,19 @@ def _reach(cidrs: Sequence[str], verdicts: Sequence[tuple[bool, str]]) -> _Reach
     return _Reach.PART if any(one.overlaps(other) for one in wanted for other in allowed) else _Reach.NONE
 
 
-def _authorize(side: str, group_id: str, network: Network, targets: _Targets) -> str:
-    where = f"IpRanges=[{{CidrIp={_around(network, targets.cidrs[0])}}}]"
-    if targets.prefix_list_id:
-        where = f"PrefixListIds=[{{PrefixListId={targets.prefix_list_id}}}]"
+def _ranges(cidrs: Sequence[str]) -> str:
+    return f"IpRanges=[{','.join(f'{{CidrIp={cidr}}}' for cidr in cidrs)}]"
+
+
+def _authorize(side: str, group_id: str, network: Network, where: str) -> str:
     return (
         f"aws ec2 authorize-security-group-{side} --region {network.region} --group-id {group_id} "
         f"--ip-permissions 'IpProtocol=tcp,FromPort=443,ToPort=443,{where}'"
     )
 
 
-def _around(network: Network, cidr: str) -> str:
-    """Return the block of the VPC that some addresses are in, or everything."""
-    wanted = IPv4Network(cidr)
-    return next((block for block in network.cidrs if wanted.subnet_of(IPv4Network(block))), _EVERYWHERE)
+def _around(network: Network, cidrs: Sequence[str]) -> list[str]:
+    """Return the blocks of the VPC that some addresses are in; everything for those outside."""
+    blocks = [IPv4Network(block) for block in network.cidrs]
+    around = [[str(block) for block in blocks if IPv4Network(cidr).subnet_of(block)] for cidr in cidrs]
+    return list(dict.fromkeys(found[0] if found else _EVERYWHERE for found in around))

@@ -6,13 +6,14 @@ are all that helps. The Region's services are asked for, not built from its name
 
 from __future__ import annotations
 
-from collections import defaultdict
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
+from portcullis.actions import short_name
 from portcullis.adapters.pages import hidden_too, read
-from portcullis.adapters.permissions import NOT_EVALUATED, denied_by
+from portcullis.adapters.permissions import NOT_EVALUATED, host_management, simulated
 from portcullis.adapters.surroundings import entries, group_rule
 from portcullis.cli.explain.facts import (
     Acl,
@@ -28,9 +29,11 @@ from portcullis.cli.explain.facts import (
     Service,
     Table,
     Unread,
+    Zone,
 )
+from portcullis.controls.role_2 import REGISTERS, is_for_the_agent
 from portcullis.errors import PortcullisError
-from portcullis.model import Denial, Dns, GroupRule, Permissions, SecurityGroup
+from portcullis.model import Dns, GroupRule, Permissions, SecurityGroup
 from portcullis.surroundings import PrefixList
 
 if TYPE_CHECKING:
@@ -52,14 +55,19 @@ PERMISSIONS = (
     "ec2:DescribeVpcs",
     "iam:GetInstanceProfile",
     "iam:SimulatePrincipalPolicy",
+    "organizations:DescribeOrganization",
     "route53:ListHostedZonesByVPC",
+    "route53:ListResourceRecordSets",
+    "ssm:GetServiceSetting",
 )
 """The IAM actions that this module uses."""
 
+# What docker asks of ecr.dkr is no API, and IAM judges it by the image. Before that comes the token, from ecr.api.
 DEFAULT_ACTIONS = {
     "dynamodb": "dynamodb:ListTables",
     "ec2": "ec2:DescribeInstances",
     "ecr.api": "ecr:GetAuthorizationToken",
+    "ecr.dkr": "ecr:GetAuthorizationToken",
     "kms": "kms:ListKeys",
     "logs": "logs:DescribeLogGroups",
     "monitoring": "cloudwatch:ListMetrics",
@@ -90,8 +98,7 @@ _TARGETS = (
     "CoreNetworkArn",
     "InstanceId",
 )
-# What is known without asking the instance.
-_SECURE = {"ContextKeyName": "aws:SecureTransport", "ContextKeyValues": ["true"], "ContextKeyType": "boolean"}
+_ADDRESSES = ("A", "AAAA", "CNAME")  # aliases are of these types, too
 
 _T = TypeVar("_T")
 
@@ -105,7 +112,7 @@ class Reader:
 
     Args:
         session: The caller's boto3 session.
-        service: The service, by its short name.
+        service: The service, by its short or full name.
         action: What is tried; None for the default.
         resource: The ARN on which it is tried; None for any.
 
@@ -116,15 +123,16 @@ class Reader:
 
     def __init__(self, session: Any, service: str, action: str | None, resource: str | None) -> None:
         identity = session.client("sts").get_caller_identity()
-        self._region = str(session.region_name)
-        self._where = f"account {identity['Account']}, {self._region}"
-        anything = _ALL_BUCKETS % identity["Arn"].split(":")[1] if service == "s3" else "*"
-        self.question = Question(service, action or DEFAULT_ACTIONS.get(service, ""), resource or anything)
-        self._ec2 = session.client("ec2")
-        self._iam = session.client("iam")
-        self._route53 = session.client("route53")
+        self._region, self._account_id = str(session.region_name), identity["Account"]
+        self._where = f"account {self._account_id}, {self._region}"
+        self._asked, short = service, short_name(service)
+        anything = _ALL_BUCKETS % identity["Arn"].split(":")[1] if short == "s3" else "*"
+        self.question = Question(short, action or DEFAULT_ACTIONS.get(short, ""), resource or anything)
+        self._is_own = resource is None or f":{self._account_id}:" in resource
+        self._client = session.client
+        self._ec2, self._iam, self._route53 = map(session.client, ("ec2", "iam", "route53"))
 
-    def instance(self, instance_id: str) -> list[Place]:
+    def instance(self, instance_id: str) -> Place:
         """Read an instance and its network.
 
         Raises:
@@ -149,25 +157,20 @@ class Reader:
             has_metadata=item.get("MetadataOptions", {}).get("HttpEndpoint") != "disabled",
             group_ids=tuple(group["GroupId"] for group in primary["Groups"]),
             profile=self._profile(item),
+            is_managed=is_for_the_agent([self.question.action])
+            and _seen("ssm", lambda: host_management(self._client("ssm"))),
         )
         network = self._network(item["VpcId"], machine.group_ids)
-        return [Place(network, (item["SubnetId"],), machine=machine)]
+        return Place(network, (item["SubnetId"],), machine=machine)
 
-    def vpc(self, vpc_id: str) -> list[Place]:
-        """Read a VPC: one place for all subnets that share a route table and a network ACL; raises as ``instance``."""
+    def vpc(self, vpc_id: str) -> Place:
+        """Read a VPC with its subnets; raises as ``instance``."""
         network = self._network(vpc_id)
-        tables = () if isinstance(network.tables, Unread) else network.tables
-        acls = () if isinstance(network.acls, Unread) else network.acls
-        table_of = {subnet_id: table.table_id for table in tables for subnet_id in table.subnet_ids}
-        acl_of = {subnet_id: acl.acl_id for acl in acls for subnet_id in acl.subnet_ids}
-        alike: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-        for item in self._of_vpc("describe_subnets", "Subnets", vpc_id):
-            subnet_id = item["SubnetId"]
-            if block := item.get("CidrBlock"):  # not of IPv6 only
-                alike[table_of.get(subnet_id, ""), acl_of.get(subnet_id, "")][subnet_id] = block
-        if not alike:
+        listed = self._of_vpc("describe_subnets", "Subnets", vpc_id)
+        subnets = {item["SubnetId"]: item["CidrBlock"] for item in listed if item.get("CidrBlock")}  # not IPv6 only
+        if not subnets:
             raise NothingToExplainError(f"{vpc_id} has no subnets with IPv4")
-        return [Place(network, tuple(subnets), tuple(subnets.values())) for _, subnets in sorted(alike.items())]
+        return Place(network, tuple(subnets), tuple(subnets.values()))
 
     def _network(self, vpc_id: str, group_ids: Iterable[str] = ()) -> Network:
         vpcs = list(self._of_vpc("describe_vpcs", "Vpcs", vpc_id))
@@ -194,26 +197,28 @@ class Reader:
             prefix_list=lists if isinstance(lists, Unread) else next(own, None),
             service_lists=frozenset(each.prefix_list_id for each in named.values()),
             zone=found if isinstance(found, Unread) else _seen("route53", lambda: self._zone(vpc_id, service)),
+            context=self._context(endpoints),
         )
 
     def _of_vpc(self, operation: str, key: str, vpc_id: str, **paging: Any) -> Iterator[dict[str, Any]]:
         return read(self._ec2, operation, key, {"vpc-id": [vpc_id]}, **paging)
 
     def _is_asked_for(self, name: str) -> bool:
-        """Tell whether a full name (the domain, the Region, ``ecr.api``) is that of the service."""
-        return name.partition(f".{self._region}.")[2] == self.question.service
+        """Tell whether a full name is that of the service, which may be asked for by its short one."""
+        return self._asked in (name, short_name(name))
 
     def _service(self) -> Service:
         listed = read(self._ec2, "describe_vpc_endpoint_services", "ServiceDetails", {}, PaginationConfig={})
         found = [item for item in listed if self._is_asked_for(item["ServiceName"])]
         if not found:
-            raise NothingToExplainError(f"{self._region} has no endpoints for a service named {self.question.service}")
+            raise NothingToExplainError(f"{self._region} has no endpoints for a service named {self._asked}")
+        # The usual one comes first; S3 has names of other purposes as well.
+        first = [item["PrivateDnsName"] for item in found if item.get("PrivateDnsName")]
+        names = first + [each["PrivateDnsName"] for item in found for each in item.get("PrivateDnsNames", [])]
         return Service(
             found[0]["ServiceName"],
             has_gateway=any(kind["ServiceType"] == "Gateway" for item in found for kind in item["ServiceType"]),
-            private_dns_names=tuple(
-                each["PrivateDnsName"] for item in found for each in item.get("PrivateDnsNames", [])
-            ),
+            private_dns_names=tuple(name for name in names if _bare(name) == _bare(names[0])),
         )
 
     def _endpoints(self, vpc_id: str) -> tuple[Endpoint, ...]:
@@ -293,18 +298,56 @@ class Reader:
             for item in found
         }
 
-    def _zone(self, vpc_id: str, service: Service) -> str | None:
-        names = {name.removeprefix("*.") for name in service.private_dns_names}
+    def _zone(self, vpc_id: str, service: Service) -> Zone | None:
+        found: list[tuple[int, bool, str, dict[str, Any]]] = []
         more: dict[str, str] = {}
         while True:
             answer = self._route53.list_hosted_zones_by_vpc(VPCId=vpc_id, VPCRegion=self._region, **more)
             for item in answer["HostedZoneSummaries"]:
-                # AWS associates a zone of its own for an interface endpoint's private DNS name: that is the endpoint.
-                if item["Name"].rstrip(".") in names and "OwningService" not in item["Owner"]:
-                    return str(item["Name"])
+                found += [
+                    (len(item["Name"]), "OwningAccount" in item["Owner"], name, item)
+                    for name in service.private_dns_names
+                    if f".{_bare(name)}.".endswith(f".{item['Name']}")
+                ]
             if "NextToken" not in answer:
-                return None
+                break
             more = {"NextToken": answer["NextToken"]}
+        _, is_of_account, name, item = max(found, key=lambda each: each[:2], default=(0, False, "", {}))
+        # AWS associates a zone of its own for an interface endpoint's private DNS name: that is the endpoint.
+        if not is_of_account:
+            return None
+        zone_id, owner = item["HostedZoneId"], item["Owner"]["OwningAccount"]
+        answers: bool | Unread = Unread(f"route53:ListResourceRecordSets in account {owner}")
+        if owner == self._account_id:
+            answers = _seen("route53", lambda: self._has_record(zone_id, service))
+        return Zone(zone_id, item["Name"], name, answers)
+
+    def _has_record(self, zone_id: str, service: Service) -> bool:
+        pages = self._route53.get_paginator("list_resource_record_sets").paginate(HostedZoneId=zone_id)
+        return any(
+            fnmatchcase(name, record["Name"].replace("\\052", "*").rstrip("."))
+            for page in pages
+            for record in page["ResourceRecordSets"]
+            for name in service.private_dns_names
+            if record["Type"] in _ADDRESSES
+        )
+
+    def _context(self, endpoints: tuple[Endpoint, ...] | Unread) -> dict[str, str] | Unread:
+        """Return what policies may ask of the organisation; without a call where none does."""
+        if isinstance(endpoints, Unread) or not any("orgid" in one.policy.lower() for one in endpoints):
+            return {}
+        found = _seen("organizations", self._organisation)
+        if isinstance(found, Unread):
+            return found
+        return {"aws:principalorgid": found} | ({"aws:resourceorgid": found} if self._is_own else {})
+
+    def _organisation(self) -> str:
+        try:
+            return str(self._client("organizations").describe_organization()["Organization"]["Id"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "AWSOrganizationsNotInUseException":
+                return ""
+            raise
 
     def _profile(self, item: dict[str, Any]) -> Profile | None:
         """Associations, not DescribeInstances, say what holds right after a profile was replaced."""
@@ -332,22 +375,15 @@ class Reader:
     def _permissions(self, role_arn: str) -> Permissions:
         if not self.question.action:
             return Permissions()
-        region = {"ContextKeyName": "aws:RequestedRegion", "ContextKeyValues": [self._region]}
+        action, resource = self.question.action, self.question.resource
+        # For the agent, it matters whether the role lets it register: else it turns to Default Host Management.
+        actions = {action, REGISTERS} if is_for_the_agent([action]) else {action}
         try:
-            (result,) = self._iam.simulate_principal_policy(
-                PolicySourceArn=role_arn,
-                ActionNames=[self.question.action],
-                ResourceArns=[self.question.resource],
-                ContextEntries=[_SECURE, region | {"ContextKeyType": "string"}],
-            )["EvaluationResults"]
+            return simulated(self._iam, self._region, role_arn, actions, resource)
         except ClientError as error:
             if error.response["Error"]["Code"] == NOT_EVALUATED:
                 return Permissions(unread=error.response["Error"]["Message"])
             raise
-        missing = tuple(sorted(result.get("MissingContextValues", [])))
-        if result["EvalDecision"] == "allowed":
-            return Permissions(missing_context=missing)
-        return Permissions((Denial(self.question.action, denied_by(result)),), missing)
 
 
 def _seen(service: str, ask: Callable[[], _T]) -> _T | Unread:
@@ -368,6 +404,10 @@ def _route(item: dict[str, Any]) -> Route:
     destination = item.get("DestinationCidrBlock") or item.get("DestinationPrefixListId", "")
     target = next((item[name] for name in _TARGETS if item.get(name)), "an unknown target")
     return Route(destination, target, is_active=item.get("State") != "blackhole")
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("*.")
 
 
 def _rules(items: Iterable[dict[str, Any]]) -> tuple[GroupRule, ...]:
