@@ -25,14 +25,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at how many points the process was let die: at calls of the ports (tests/unit), of AWS (tests/functions)."""
-    survived = {"port": 0, "AWS": 0}
+    points_at = {"before and after each port call": 0, "after each AWS call that changes something": 0}
+    of_ports, of_aws = points_at
     for report in terminalreporter.getreports("passed"):
         if report.when == "call" and "a_crash_neither_doubles_nor_forgets_a_change" in report.nodeid:
             points = dict(report.user_properties).get("crash_points")
-            survived["AWS" if points else "port"] += points or 1
-    for calls, points in survived.items():
+            points_at[of_aws if points else of_ports] += points or 1
+    for where, points in points_at.items():
         if points:
-            terminalreporter.write_line(f"crash points survived, before and after each {calls} call: {points}")
+            terminalreporter.write_line(f"crash points survived, {where}: {points}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.httpsession import URLLib3Session
+from botocore.loaders import create_loader
 from moto import mock_aws
 from portcullis.adapters.accounts import Accounts, Role
 from portcullis.adapters.calls import CONFIG
@@ -38,6 +40,15 @@ def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"this test would have called {request.url}")
 
     monkeypatch.setattr(URLLib3Session, "send", refuse)
+
+
+_LOADER = cache(create_loader)
+
+
+@pytest.fixture(autouse=True)
+def _models_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sessions that a test's subject makes share the service models: to read them takes longer than the rest."""
+    monkeypatch.setattr("botocore.session.create_loader", _LOADER)
 
 
 @pytest.fixture(scope="session")

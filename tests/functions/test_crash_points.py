@@ -1,8 +1,8 @@
-"""The function is stopped before and after every AWS call, and nothing is made twice, forgotten or told untruly.
+"""The function is stopped after every AWS call that changes something, and nothing is made twice or told untruly.
 
 Each story is one remediation, from the message that brings it to its end. It is told once to count its calls; then
-again for every one of them, on a resource of its own: the process is stopped right before the call, or right after it
-took effect, and SQS delivers the same message to a new process. In the end there is exactly one change in AWS, one
+again for every one that changes something, on a resource of its own: the process is stopped right after it took effect
+(or before the first call), and SQS delivers the same message to a new process. In the end there is exactly one change in AWS, one
 entry for it in the ledger, and a finding that is true. See tests/unit/test_crash_points.py for the same at the ports.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -453,16 +454,22 @@ def redeliver(world: World, message: dict[str, Any]) -> None:
     world.clock.ahead -= REDELIVERED_AFTER
 
 
+_READS = re.compile(r"\.(AssumeRole|BatchGet|Describe|Get|List|Query)")
+
+
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 @pytest.mark.usefixtures("_finding_by_id", "_quick")
 def test_a_crash_neither_doubles_nor_forgets_a_change(
     world: World, story: Story, record_property: Callable[[str, object], None]
 ) -> None:
-    """Wherever the process is stopped, the next delivery ends where the first would have."""
+    """Wherever the process is stopped, the next delivery ends where the first would have.
+
+    Right after each call that changes something: what is before a call is what was after the last change before it.
+    """
     ((name, cause),) = story.begin(world, 1).items()
     assert world.process(world.message(name, cause)) == NOTHING_FAILED
     made = list(world.calls.made)
-    points = [(number, after) for number in range(len(made)) for after in (False, True)]
+    points = [(0, False)] + [(number, True) for number, call in enumerate(made) if not _READS.search(call)]
     expected = all_facts(world, [name], story.control_id)[name]
     entries: Any = expected["ledger"]
     assert (expected["finding"], [entry[:2] for entry in entries]) == (

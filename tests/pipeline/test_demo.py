@@ -39,6 +39,7 @@ def test_every_scene_is_told_as_data(told: tuple[int, dict[str, Any]]) -> None:
     for scene in told[1]["scenes"]:
         # What only the deployment or a sweep sets off has no event; what only a person reads is no finding of ours.
         without = {"The organisation": ("people",), "Lost events": ("targets", "read"), "A deleted endpoint": ("read",)}
+        without |= {"An endpoint policy": ("targets",)}
         without |= {"An account without Security Hub": ("targets",), "An account joins": ("read",)}
         for part in {"people", "targets", "findings", "read"} - set(without.get(scene["title"], ())):
             assert any(act[part] for act in scene["acts"]), f"{scene['title']} has no {part}"
