@@ -47,7 +47,7 @@ _LOADER = cache(create_loader)
 
 @pytest.fixture(autouse=True)
 def _models_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the sessions that a test's subject makes share the service models: to read them takes longer than the rest."""
+    """Let the sessions that a test's subject makes share the service models, which take longest to read."""
     monkeypatch.setattr("botocore.session.create_loader", _LOADER)
 
 

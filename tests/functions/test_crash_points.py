@@ -1,9 +1,10 @@
-"""The function is stopped after every AWS call that changes something, and nothing is made twice or told untruly.
+"""The function is stopped after every AWS call that changes something, and nothing is made twice or forgotten.
 
 Each story is one remediation, from the message that brings it to its end. It is told once to count its calls; then
 again for every one that changes something, on a resource of its own: the process is stopped right after it took effect
-(or before the first call), and SQS delivers the same message to a new process. In the end there is exactly one change in AWS, one
-entry for it in the ledger, and a finding that is true. See tests/unit/test_crash_points.py for the same at the ports.
+(or before the first call), and SQS delivers the same message to a new process. In the end there is exactly one change
+in AWS, one entry for it in the ledger, and a finding that is true. See tests/unit/test_crash_points.py for the same at
+the ports.
 """
 
 from __future__ import annotations
