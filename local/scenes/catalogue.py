@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from local.organisation import CHECKOUT
+
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ def _interface(stage: Stage) -> Iterator[Check]:
     plan = stage.ask("plan", *wanted)
     (planned,) = [one for one in plan["findings"] if one["resource_id"] == vpc_id]
     yield "what the plan would do", (planned["would"], len(planned["actions"])), ("propose", 2)
+    replayed = stage.ask("replay", str(CHECKOUT / "events" / "CreateVpc.json"))
+    yield "what a recorded event would set off", [one["kind"] for one in replayed["targets"]], ["vpc"]
     stage.read("VPCE.3", vpc_id)
     stage.portcullis("approve", stage.finding_id("VPCE.3", vpc_id), "--yes")
     stage.settle()
@@ -173,7 +177,7 @@ SCENES = (
     Scene(
         "Interface endpoints",
         "The policy asks private VPCs for Systems Manager. First DNS is in the way; then `portcullis plan` and the "
-        "finding say what it would cost, and somebody approves it.",
+        "finding say what it would cost, `portcullis replay` what an event would set off, and somebody approves it.",
         _interface,
     ),
     Scene(
