@@ -67,7 +67,8 @@ class CustomActions:
                 self._remove(request["StackId"])
             else:
                 data = self._keep(request["StackId"])
-        except Exception as error:  # noqa: BLE001 - whatever it is, CloudFormation waits to be told
+        # Without an answer, a bug of ours too, CloudFormation waits for an hour, and the deployment with it.
+        except Exception as error:  # noqa: BLE001 - every error has to be answered with FAILED
             status, reason = "FAILED", f"{type(error).__name__}: {error}"
             self._journal.problem("kept", reason, request=str(request.get("RequestType")))
         else:
@@ -120,11 +121,12 @@ def _arn(stack_arn: str, ask: Ask) -> str:
 
 def _put(url: str, body: bytes) -> None:
     """Put the answer where CloudFormation reads it: an address of S3, signed for a request without a content type."""
-    request = Request(url, data=body, method="PUT", headers={"Content-Type": ""})  # noqa: S310 - CloudFormation gives it
+    headers = {"Content-Type": ""}
+    request = Request(url, data=body, method="PUT", headers=headers)  # noqa: S310 - CloudFormation's own https address
     attempt = 1
     while True:
         try:
-            with urlopen(request, timeout=_TIMEOUT):  # noqa: S310 - the same
+            with urlopen(request, timeout=_TIMEOUT):  # noqa: S310 - CloudFormation's own https address
                 return
         except (URLError, TimeoutError):
             if attempt == _ATTEMPTS:

@@ -75,9 +75,9 @@ def check_cron(expression: str) -> None:
 
 
 def _opening(expression: str, time_zone: str, after: datetime) -> datetime:
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 -- see check_time_zone
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 -- a cold start does without it when the policy has no windows
 
-    from cronsim import CronSim  # noqa: PLC0415 -- see check_cron
+    from cronsim import CronSim  # noqa: PLC0415 -- a cold start does without it when the policy has no windows
 
     for local in CronSim(expression, after.astimezone(ZoneInfo(time_zone))):
         # In the hour that clocks repeat, the iterator may begin with a time of its first round, already past.

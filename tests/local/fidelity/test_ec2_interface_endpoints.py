@@ -172,7 +172,8 @@ def test_s3_for_inbound_resolvers_needs_the_gateway(ec2: Any, vpc_id: str) -> No
 
 def test_s3_for_everybody_needs_no_gateway(ec2: Any, vpc_id: str) -> None:
     """When the option is switched off."""
-    _create(ec2, vpc_id, "s3", DnsOptions={ONLY_INBOUND: False})
+    endpoint_id = _create(ec2, vpc_id, "s3", DnsOptions={ONLY_INBOUND: False})["VpcEndpointId"]
+    assert _shown(ec2, endpoint_id)["PrivateDnsEnabled"] is True
 
 
 def test_an_endpoint_can_be_changed(ec2: Any, vpc_id: str, subnets: list[str]) -> None:

@@ -166,7 +166,7 @@ class Planner:
             yield
         except AWS_FAULTS as error:
             self.problems.append(f"{where}: {error}")
-        except Exception as error:  # noqa: BLE001 -- whatever is odd in one place, the others are shown
+        except Exception as error:  # noqa: BLE001 -- one place must not lose what was read of the others; it is told
             self.problems.append(f"{where}: {type(error).__name__}: {error}")
 
 

@@ -52,7 +52,7 @@ class _Targets:
     far: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Check:
     acl: Acl
     egress: bool
@@ -101,13 +101,13 @@ def network_acl(place: Place, way: Way) -> Step:
     if not targets.crossing:
         return Step(ACL, Status.PASSED, f"{targets.what} is in the same subnet, where {near.acl_id} does not apply")
     checks = [
-        _Check(near, True, HTTPS, targets.crossing, f"to {targets.what}"),  # noqa: FBT003 - out
-        _Check(near, False, ANSWERS, targets.crossing, f"from {targets.what}"),  # noqa: FBT003 - in
+        _Check(acl=near, egress=True, ports=HTTPS, cidrs=targets.crossing, what=f"to {targets.what}"),
+        _Check(acl=near, egress=False, ports=ANSWERS, cidrs=targets.crossing, what=f"from {targets.what}"),
     ]
     for far in sorted({by_subnet[name].acl_id for name in targets.far if name in by_subnet}):
         acl = next(acl for acl in acls if acl.acl_id == far)
-        checks.append(_Check(acl, False, HTTPS, place.sources, "from the subnet"))  # noqa: FBT003 - in
-        checks.append(_Check(acl, True, ANSWERS, place.sources, "to the subnet"))  # noqa: FBT003 - out
+        checks.append(_Check(acl=acl, egress=False, ports=HTTPS, cidrs=place.sources, what="from the subnet"))
+        checks.append(_Check(acl=acl, egress=True, ports=ANSWERS, cidrs=place.sources, what="to the subnet"))
     reached = {check: check.reach() for check in checks}
     blocked = [
         check for check, reach in reached.items() if reach is _Reach.NONE or (reach is _Reach.PART and targets.is_exact)
